@@ -1,0 +1,198 @@
+//! Events as the log keeps them: a stable type, a version, and a payload of the fields alone.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::{
+    ContentEvent, ProviderEvent, PublishEvent, SessionEvent, SocialAccountEvent, TrendEvent,
+    UserEvent,
+};
+
+/// Declares an aggregate's events: each variant with its stable name, its version and its fields.
+///
+/// The enum is tagged `{"type": …, "data": {…}}` in serde's terms; the log stores the two apart,
+/// see [`payload`] and [`Event::decode`].
+macro_rules! events {
+    (
+        $(#[$meta:meta])*
+        $name:ident {
+            $(
+                $(#[$variant_meta:meta])*
+                $event_type:literal $version:literal => $variant:ident {
+                    $( $(#[$field_meta:meta])* $field:ident: $ty:ty ),* $(,)?
+                }
+            ),* $(,)?
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[serde(tag = "type", content = "data")]
+        pub enum $name {
+            $(
+                $(#[$variant_meta])*
+                #[serde(rename = $event_type)]
+                $variant { $( $(#[$field_meta])* $field: $ty ),* }
+            ),*
+        }
+
+        impl $name {
+            /// Every event type of this aggregate with its current version.
+            pub const TYPES: &'static [(&'static str, &'static str)] =
+                &[ $( ($event_type, $version) ),* ];
+
+            /// The stable name and the current version of this event.
+            pub fn type_and_version(&self) -> (&'static str, &'static str) {
+                match self {
+                    $( Self::$variant { .. } => ($event_type, $version) ),*
+                }
+            }
+        }
+
+        impl cqrs_es::DomainEvent for $name {
+            fn event_type(&self) -> String {
+                self.type_and_version().0.to_owned()
+            }
+            fn event_version(&self) -> String {
+                self.type_and_version().1.to_owned()
+            }
+        }
+    };
+}
+pub(crate) use events;
+
+/// An event of any aggregate.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Of a user's account.
+    User(UserEvent),
+    /// Of one refresh-token family.
+    Session(SessionEvent),
+    /// Of a trend.
+    Trend(TrendEvent),
+    /// Of a content and its pipeline.
+    Content(ContentEvent),
+    /// Of one content's way to one social account.
+    Publish(PublishEvent),
+    /// Of a connected social account.
+    SocialAccount(SocialAccountEvent),
+    /// Of an AI provider.
+    Provider(ProviderEvent),
+}
+
+/// Why a stored event could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// This program does not know the type in this version; a newer one wrote it.
+    #[error("unknown event type {event_type} version {version}")]
+    Unknown {
+        /// The stored `event_type`.
+        event_type: String,
+        /// The stored `event_version`.
+        version: String,
+    },
+    /// The payload does not have the fields of its type.
+    #[error("payload of {event_type} does not fit its type")]
+    Payload {
+        /// The stored `event_type`.
+        event_type: String,
+        /// What serde found; it may quote the payload, so it is not for clients.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl Event {
+    /// Reads an event from what the log stores of it.
+    ///
+    /// The noun before the dot of `event_type` says whose event it is.
+    pub fn decode(event_type: &str, version: &str, payload: &str) -> Result<Self, DecodeError> {
+        let noun = event_type.split_once('.').map_or("", |(noun, _)| noun);
+        match noun {
+            "user" => decode(UserEvent::TYPES, event_type, version, payload).map(Self::User),
+            "session" => {
+                decode(SessionEvent::TYPES, event_type, version, payload).map(Self::Session)
+            }
+            "trend" => decode(TrendEvent::TYPES, event_type, version, payload).map(Self::Trend),
+            "content" => {
+                decode(ContentEvent::TYPES, event_type, version, payload).map(Self::Content)
+            }
+            "publish" => {
+                decode(PublishEvent::TYPES, event_type, version, payload).map(Self::Publish)
+            }
+            "social_account" => decode(SocialAccountEvent::TYPES, event_type, version, payload)
+                .map(Self::SocialAccount),
+            "provider" => {
+                decode(ProviderEvent::TYPES, event_type, version, payload).map(Self::Provider)
+            }
+            _ => Err(unknown(event_type, version)),
+        }
+    }
+
+    /// Every event type that this program knows, with its current version.
+    pub fn types() -> impl Iterator<Item = (&'static str, &'static str)> {
+        [
+            UserEvent::TYPES,
+            SessionEvent::TYPES,
+            TrendEvent::TYPES,
+            ContentEvent::TYPES,
+            PublishEvent::TYPES,
+            SocialAccountEvent::TYPES,
+            ProviderEvent::TYPES,
+        ]
+        .into_iter()
+        .flatten()
+        .copied()
+    }
+}
+
+/// Reads one aggregate's event; `types` are the ones it knows.
+pub fn decode<E: DeserializeOwned>(
+    types: &[(&str, &str)],
+    event_type: &str,
+    version: &str,
+    payload: &str,
+) -> Result<E, DecodeError> {
+    if !types.contains(&(event_type, version)) {
+        return Err(unknown(event_type, version));
+    }
+    // The type comes first, so that serde reads the fields in one pass without buffering.
+    let tagged = format!(r#"{{"type":"{event_type}","data":{payload}}}"#);
+    serde_json::from_str(&tagged)
+        .map_err(|source| DecodeError::Payload { event_type: event_type.to_owned(), source })
+}
+
+/// The payload of an event as JSON text: its fields without its type.
+pub fn payload<E: Serialize>(event: &E) -> Result<String, serde_json::Error> {
+    #[derive(serde::Deserialize)]
+    struct Tagged<'a> {
+        #[serde(borrow)]
+        data: &'a RawValue,
+    }
+    let tagged = serde_json::to_string(event)?;
+    let Tagged { data } = serde_json::from_str(&tagged)?;
+    Ok(data.get().to_owned())
+}
+
+fn unknown(event_type: &str, version: &str) -> DecodeError {
+    DecodeError::Unknown { event_type: event_type.to_owned(), version: version.to_owned() }
+}
+
+macro_rules! from_aggregate_event {
+    ($($variant:ident($event:ty)),* $(,)?) => {
+        $(impl From<$event> for Event {
+            fn from(event: $event) -> Self {
+                Self::$variant(event)
+            }
+        })*
+    };
+}
+from_aggregate_event! {
+    User(UserEvent),
+    Session(SessionEvent),
+    Trend(TrendEvent),
+    Content(ContentEvent),
+    Publish(PublishEvent),
+    SocialAccount(SocialAccountEvent),
+    Provider(ProviderEvent),
+}

@@ -1,0 +1,225 @@
+//! A session: one family of refresh tokens, of which at most one is alive.
+
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use cqrs_es::event_sink::EventSink;
+use serde::{Deserialize, Serialize};
+
+use crate::aggregate::{AggregateRoot, Rejection};
+use crate::event::events;
+use crate::values::{Personal, RefreshTokenId, UserId};
+
+/// A refresh token as the log knows it: never the token itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// The row of `refresh_tokens`.
+    pub token_id: RefreshTokenId,
+    /// SHA-256 of the token, in hex.
+    pub token_hash: Personal<String>,
+    /// From when on it is refused.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// What may be asked of a session.
+#[derive(Clone, Debug)]
+pub enum SessionCommand {
+    /// Someone signed in.
+    Start {
+        /// Who.
+        user_id: UserId,
+        /// The first token.
+        token: Token,
+        /// Where from, if known.
+        ip: Option<Personal<String>>,
+        /// With which program, if known.
+        user_agent: Option<Personal<String>>,
+    },
+    /// The token is used: a new one takes its place.
+    Rotate {
+        /// SHA-256 of the token that was shown, in hex.
+        presented_hash: Personal<String>,
+        /// When it was shown.
+        now: DateTime<Utc>,
+        /// The one that takes its place.
+        successor: Token,
+    },
+    /// The session ends.
+    Revoke {
+        /// Why: `logout`, `revoked`, `reuse`.
+        reason: String,
+    },
+}
+
+events! {
+    /// What happened to a session.
+    SessionEvent {
+        /// Row of `refresh_tokens` begins.
+        "session.started" "1" => Started {
+            /// Who signed in.
+            user_id: UserId,
+            /// The first token.
+            token: Token,
+            /// Where from.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            ip: Option<Personal<String>>,
+            /// With which program.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            user_agent: Option<Personal<String>>,
+        },
+        /// One token was replaced by another.
+        "session.rotated" "1" => Rotated {
+            /// Whose session it is.
+            user_id: UserId,
+            /// The token that is over.
+            previous: RefreshTokenId,
+            /// The token that is alive.
+            token: Token,
+        },
+        /// The session is over, and with it its last token.
+        "session.revoked" "1" => Revoked {
+            /// The token that was alive.
+            token_id: RefreshTokenId,
+            /// Why.
+            reason: String,
+        },
+    }
+}
+
+/// Why a command on a session was refused.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum SessionError {
+    /// No such session, or not one that the caller may see.
+    #[error("there is no such session")]
+    NotFound,
+    /// The id is taken.
+    #[error("a session with this id exists already")]
+    AlreadyExists,
+    /// The session has ended.
+    #[error("the session was revoked")]
+    Revoked,
+    /// The token was used before, or is not of this session.
+    #[error("the refresh token is not valid")]
+    InvalidToken,
+    /// The token is too old.
+    #[error("the refresh token has expired")]
+    Expired,
+}
+
+impl Rejection for SessionError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound => "NOT_FOUND",
+            Self::AlreadyExists => "ALREADY_EXISTS",
+            Self::Revoked => "SESSION_REVOKED",
+            Self::InvalidToken => "INVALID_REFRESH_TOKEN",
+            Self::Expired => "REFRESH_TOKEN_EXPIRED",
+        }
+    }
+
+    fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::InvalidToken | Self::Expired | Self::Revoked => Some("refreshToken"),
+            Self::NotFound | Self::AlreadyExists => None,
+        }
+    }
+}
+
+/// The state that decisions about a session need; `None` before it was started.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Session(Option<State>);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct State {
+    user_id: UserId,
+    token: Token,
+    revoked: bool,
+}
+
+impl State {
+    fn alive(&self) -> Result<(), SessionError> {
+        if self.revoked { Err(SessionError::Revoked) } else { Ok(()) }
+    }
+}
+
+impl AggregateRoot for Session {
+    const SNAPSHOT_SHAPE: i32 = 1;
+
+    fn exists(&self) -> bool {
+        self.0.is_some()
+    }
+
+    fn owner(&self) -> Option<UserId> {
+        self.0.as_ref().map(|state| state.user_id)
+    }
+
+    fn decide(&self, command: SessionCommand) -> Result<Vec<SessionEvent>, SessionError> {
+        let event = match (&self.0, command) {
+            (None, SessionCommand::Start { user_id, token, ip, user_agent }) => {
+                SessionEvent::Started { user_id, token, ip, user_agent }
+            }
+            (Some(_), SessionCommand::Start { .. }) => return Err(SessionError::AlreadyExists),
+            (None, SessionCommand::Rotate { .. } | SessionCommand::Revoke { .. }) => {
+                return Err(SessionError::NotFound);
+            }
+            (Some(state), SessionCommand::Rotate { presented_hash, now, successor }) => {
+                state.alive()?;
+                if presented_hash != state.token.token_hash {
+                    return Err(SessionError::InvalidToken);
+                }
+                if now >= state.token.expires_at {
+                    return Err(SessionError::Expired);
+                }
+                SessionEvent::Rotated {
+                    user_id: state.user_id,
+                    previous: state.token.token_id,
+                    token: successor,
+                }
+            }
+            (Some(state), SessionCommand::Revoke { reason }) => {
+                state.alive()?;
+                SessionEvent::Revoked { token_id: state.token.token_id, reason }
+            }
+        };
+        Ok(vec![event])
+    }
+}
+
+impl Aggregate for Session {
+    const TYPE: &'static str = "session";
+    type Command = SessionCommand;
+    type Event = SessionEvent;
+    type Error = SessionError;
+    type Services = ();
+
+    async fn handle(
+        &mut self,
+        command: SessionCommand,
+        (): &(),
+        sink: &EventSink<Self>,
+    ) -> Result<(), SessionError> {
+        for event in self.decide(command)? {
+            sink.write(event, self).await;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, event: SessionEvent) {
+        match event {
+            SessionEvent::Started { user_id, token, .. } => {
+                self.0 = Some(State { user_id, token, revoked: false });
+            }
+            SessionEvent::Rotated { token, .. } => {
+                if let Some(state) = &mut self.0 {
+                    state.token = token;
+                }
+            }
+            SessionEvent::Revoked { .. } => {
+                if let Some(state) = &mut self.0 {
+                    state.revoked = true;
+                }
+            }
+        }
+    }
+}
