@@ -1,5 +1,6 @@
 //! Events as the log keeps them: a stable type, a version, and a payload of the fields alone.
 
+use cqrs_es::DomainEvent;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -160,6 +161,22 @@ pub fn decode<E: DeserializeOwned>(
     let tagged = format!(r#"{{"type":"{event_type}","data":{payload}}}"#);
     serde_json::from_str(&tagged)
         .map_err(|source| DecodeError::Payload { event_type: event_type.to_owned(), source })
+}
+
+/// Reads one aggregate's event from a payload that is parsed already.
+pub fn decode_value<E: DomainEvent>(
+    event_type: &str,
+    version: &str,
+    payload: serde_json::Value,
+) -> Result<E, DecodeError> {
+    let tagged = serde_json::json!({ "type": event_type, "data": payload });
+    let event: E = serde_json::from_value(tagged)
+        .map_err(|source| DecodeError::Payload { event_type: event_type.to_owned(), source })?;
+    if event.event_version() == version {
+        Ok(event)
+    } else {
+        Err(unknown(event_type, version))
+    }
 }
 
 /// The payload of an event as JSON text: its fields without its type.

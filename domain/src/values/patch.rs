@@ -53,6 +53,15 @@ impl<T> Patch<T> {
         }
     }
 
+    /// The same change to a value that is derived from this one.
+    pub fn map_ref<U>(&self, f: impl FnOnce(&T) -> U) -> Patch<U> {
+        match self {
+            Self::Keep => Patch::Keep,
+            Self::Clear => Patch::Clear,
+            Self::Set(value) => Patch::Set(f(value)),
+        }
+    }
+
     /// Parses the new value, if there is one.
     pub fn try_map<U, E>(self, parse: impl FnOnce(T) -> Result<U, E>) -> Result<Patch<U>, E> {
         Ok(match self {

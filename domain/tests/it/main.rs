@@ -1,0 +1,20 @@
+//! What the domain decides, and the shapes in which the log and the snapshots keep it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a fixture that is wrong should stop its test where it stands"
+)]
+
+mod content;
+mod content_sequences;
+mod fixtures;
+mod given;
+mod golden;
+mod provider;
+mod publish;
+mod samples;
+mod session;
+mod snapshot;
+mod social_account;
+mod trend;
+mod user;

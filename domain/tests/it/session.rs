@@ -1,0 +1,129 @@
+//! Decisions about sessions: one refresh token lives at a time.
+
+use orion_domain::session::Token;
+use orion_domain::{AggregateRoot, Session, SessionCommand, SessionError, SessionEvent};
+
+use crate::fixtures::{
+    ADA, FIRST_TOKEN, SECOND_TOKEN, at, first_token, second_token, secret, session_rotated,
+    session_started,
+};
+use crate::given::{codes, fold, given};
+
+fn start() -> SessionCommand {
+    SessionCommand::Start { user_id: ADA, token: first_token(), ip: None, user_agent: None }
+}
+
+fn rotate(presented: &str, now: &str, successor: Token) -> SessionCommand {
+    SessionCommand::Rotate { presented_hash: secret(presented), now: at(now), successor }
+}
+
+fn revoke(reason: &str) -> SessionCommand {
+    SessionCommand::Revoke { reason: reason.to_owned() }
+}
+
+fn revoked() -> SessionEvent {
+    SessionEvent::Revoked { token_id: FIRST_TOKEN, reason: "logout".to_owned() }
+}
+
+#[test]
+fn a_session_starts() {
+    given::<Session>([]).when(start()).emits([session_started()]);
+}
+
+#[test]
+fn a_session_knows_where_it_started() {
+    let (ip, user_agent) = (Some(secret("192.0.2.7")), Some(secret("curl")));
+    given::<Session>([])
+        .when(SessionCommand::Start {
+            user_id: ADA,
+            token: first_token(),
+            ip: ip.clone(),
+            user_agent: user_agent.clone(),
+        })
+        .emits([SessionEvent::Started { user_id: ADA, token: first_token(), ip, user_agent }]);
+}
+
+#[test]
+fn a_session_starts_once() {
+    given::<Session>([session_started()]).when(start()).rejects(SessionError::AlreadyExists);
+}
+
+#[test]
+fn what_was_not_started_is_not_found() {
+    for command in [rotate("hash-1", "2026-03-01T11:00:00Z", second_token()), revoke("logout")] {
+        given::<Session>([]).when(command).rejects(SessionError::NotFound);
+    }
+}
+
+#[test]
+fn the_living_token_is_replaced() {
+    given::<Session>([session_started()])
+        .when(rotate("hash-1", "2026-03-01T11:59:59.999Z", second_token()))
+        .emits([session_rotated()]);
+}
+
+#[test]
+fn the_successor_is_replaced_in_turn() {
+    let third = Token { token_hash: secret("hash-3"), ..second_token() };
+    given::<Session>([session_started(), session_rotated()])
+        .when(rotate("hash-2", "2026-03-01T12:30:00Z", third.clone()))
+        .emits([SessionEvent::Rotated { user_id: ADA, previous: SECOND_TOKEN, token: third }]);
+}
+
+#[test]
+fn a_token_that_was_replaced_is_not_valid() {
+    given::<Session>([session_started(), session_rotated()])
+        .when(rotate("hash-1", "2026-03-01T11:00:00Z", second_token()))
+        .rejects(SessionError::InvalidToken);
+}
+
+#[test]
+fn a_strange_token_is_not_valid_even_when_it_is_late() {
+    given::<Session>([session_started()])
+        .when(rotate("stolen", "2026-03-02T00:00:00Z", second_token()))
+        .rejects(SessionError::InvalidToken);
+}
+
+#[test]
+fn a_token_expires_on_the_instant() {
+    for late in ["2026-03-01T12:00:00Z", "2026-03-01T12:00:01Z"] {
+        given::<Session>([session_started()])
+            .when(rotate("hash-1", late, second_token()))
+            .rejects(SessionError::Expired);
+    }
+}
+
+#[test]
+fn a_session_is_revoked_with_its_living_token() {
+    given::<Session>([session_started()]).when(revoke("logout")).emits([revoked()]);
+    given::<Session>([session_started(), session_rotated()]).when(revoke("reuse")).emits([
+        SessionEvent::Revoked { token_id: SECOND_TOKEN, reason: "reuse".to_owned() },
+    ]);
+}
+
+#[test]
+fn a_revoked_session_is_over() {
+    for command in [rotate("hash-1", "2026-03-01T11:00:00Z", second_token()), revoke("logout")] {
+        given::<Session>([session_started(), revoked()])
+            .when(command)
+            .rejects(SessionError::Revoked);
+    }
+}
+
+#[test]
+fn a_session_belongs_to_who_signed_in_and_claims_nothing() {
+    assert_eq!(fold::<Session>([]).owner(), None);
+    assert_eq!(fold::<Session>([session_started(), revoked()]).owner(), Some(ADA));
+    assert_eq!(given::<Session>([]).claims(&session_started()), []);
+}
+
+#[test]
+fn refusals_have_stable_codes() {
+    codes([
+        (SessionError::NotFound, "NOT_FOUND", None),
+        (SessionError::AlreadyExists, "ALREADY_EXISTS", None),
+        (SessionError::Revoked, "SESSION_REVOKED", Some("refreshToken")),
+        (SessionError::InvalidToken, "INVALID_REFRESH_TOKEN", Some("refreshToken")),
+        (SessionError::Expired, "REFRESH_TOKEN_EXPIRED", Some("refreshToken")),
+    ]);
+}

@@ -1,0 +1,51 @@
+//! What can go wrong between Orion and PostgreSQL.
+
+/// A failure of the store, which is never the caller's.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// PostgreSQL refused or could not be reached.
+    #[error("{doing}")]
+    Database {
+        /// What was being done.
+        doing: &'static str,
+        /// What sqlx says.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A stored event could not be read.
+    #[error("reading the event {sequence} of {stream}")]
+    Event {
+        /// Aggregate type and id.
+        stream: String,
+        /// The event's place in its stream.
+        sequence: usize,
+        /// Why.
+        #[source]
+        source: orion_domain::DecodeError,
+    },
+    /// A stored event has an id or metadata that Orion never writes.
+    #[error("the event at position {position} is malformed")]
+    Malformed {
+        /// Where.
+        position: crate::record::Position,
+    },
+    /// cqrs-es could not read a stream.
+    #[error("reading the stream {stream}")]
+    Stream {
+        /// Aggregate type and id.
+        stream: String,
+        /// What postgres-es says.
+        #[source]
+        source: cqrs_es::persist::PersistenceError,
+    },
+    /// An event could not be written as JSON.
+    #[error("encoding an event")]
+    Encode(#[from] serde_json::Error),
+}
+
+impl StoreError {
+    /// Wraps sqlx's error with what was being done.
+    pub(crate) fn database(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Database { doing, source }
+    }
+}

@@ -1,0 +1,143 @@
+//! The log: append to it, read it in order, follow it.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::append::Appender;
+use crate::commit::{AppendError, Appended, Commit, Receipt, ReceiptKey};
+use crate::error::StoreError;
+use crate::record::{Position, RecordedEvent};
+use crate::tail::Tail;
+
+/// The append-only log of one database. Cheap to clone; all clones share one writer and one tail.
+#[derive(Clone, Debug)]
+pub struct Log {
+    pool: PgPool,
+    appender: Appender,
+    tail: Tail,
+}
+
+impl Log {
+    /// Opens the log behind a pool that works under the server's role. Its tail stops at `stop`.
+    pub async fn open(pool: PgPool, stop: CancellationToken) -> Result<Self, StoreError> {
+        let tail = Tail::start(pool.clone(), stop).await?;
+        let wake = tail.waker();
+        let appender = Appender::start(pool.clone(), move |_| wake.notify_one());
+        Ok(Self { pool, appender, tail })
+    }
+
+    /// The pool that the log works with.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Writes a commit whole, or says why not. The answer comes when it is durable.
+    pub async fn append(&self, commit: Commit) -> Result<Appended, AppendError> {
+        self.appender.append(commit).await
+    }
+
+    /// The events after a position, in order, at most `limit`.
+    pub async fn read(&self, after: Position, limit: i64) -> Result<Vec<RecordedEvent>, StoreError> {
+        read(&self.pool, after, limit).await
+    }
+
+    /// The newest position there is, asked of the database.
+    pub async fn head(&self) -> Result<Position, StoreError> {
+        head(&self.pool).await
+    }
+
+    /// The answer that a command got, if it was answered before.
+    pub async fn receipt(&self, key: &ReceiptKey) -> Result<Option<Receipt>, StoreError> {
+        let row: Option<(Vec<u8>, i64, String)> = sqlx::query_as(
+            "SELECT input_hash, position, ids::text FROM receipts WHERE actor = $1 AND command_id = $2",
+        )
+        .bind(&key.actor)
+        .bind(key.command_id)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(StoreError::database("looking up a receipt"))?;
+        Ok(row.map(|(input_hash, position, ids)| Receipt {
+            input_hash,
+            position: Position(position),
+            ids,
+        }))
+    }
+
+    /// Who holds a unique value. Personal values must be hashed by the caller.
+    pub async fn holder(&self, namespace: &str, value: &str) -> Result<Option<Uuid>, StoreError> {
+        let holder: Option<String> =
+            sqlx::query_scalar("SELECT aggregate_id FROM claims WHERE namespace = $1 AND value = $2")
+                .bind(namespace)
+                .bind(value)
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(StoreError::database("looking up a claim"))?;
+        Ok(holder.and_then(|id| id.parse().ok()))
+    }
+
+    /// The one reader of this process that follows the log.
+    pub fn tail(&self) -> &Tail {
+        &self.tail
+    }
+}
+
+/// The newest position of the log behind a pool.
+pub async fn head(pool: &PgPool) -> Result<Position, StoreError> {
+    sqlx::query_scalar("SELECT coalesce(max(position), 0) FROM events")
+        .fetch_one(pool)
+        .await
+        .map(Position)
+        .map_err(StoreError::database("reading the head of the log"))
+}
+
+/// The events after a position, in order, at most `limit`.
+pub async fn read(pool: &PgPool, after: Position, limit: i64) -> Result<Vec<RecordedEvent>, StoreError> {
+    let rows: Vec<EventRow> = sqlx::query_as(
+        "SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version,
+                payload::text AS payload, metadata::text AS metadata, recorded_at
+         FROM events WHERE position > $1 ORDER BY position LIMIT $2",
+    )
+    .bind(after.0)
+    .bind(limit)
+    .fetch_all(pool)
+    .await
+    .map_err(StoreError::database("reading the log"))?;
+    rows.into_iter().map(EventRow::into_event).collect()
+}
+
+#[derive(sqlx::FromRow)]
+struct EventRow {
+    position: i64,
+    aggregate_type: String,
+    aggregate_id: String,
+    sequence: i64,
+    event_type: String,
+    event_version: String,
+    payload: String,
+    metadata: String,
+    recorded_at: DateTime<Utc>,
+}
+
+impl EventRow {
+    fn into_event(self) -> Result<RecordedEvent, StoreError> {
+        let malformed = || StoreError::Malformed { position: Position(self.position) };
+        let metadata: BTreeMap<String, String> =
+            serde_json::from_str(&self.metadata).map_err(|_| malformed())?;
+        let aggregate_id: Uuid = self.aggregate_id.parse().map_err(|_| malformed())?;
+        Ok(RecordedEvent {
+            position: Position(self.position),
+            aggregate_type: self.aggregate_type,
+            aggregate_id,
+            sequence: self.sequence,
+            event_type: self.event_type,
+            event_version: self.event_version,
+            payload: self.payload,
+            metadata,
+            recorded_at: self.recorded_at,
+        })
+    }
+}

@@ -1,0 +1,142 @@
+//! The tail: one reader per process that follows the log and feeds everyone who waits for events.
+//!
+//! A local append wakes it at once, a NOTIFY from another process soon, and a slow poll always: the
+//! wake-ups may get lost, the positions may not. The newest events stay in memory, so that many
+//! followers cost one read.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::error::StoreError;
+use crate::log::{head, read};
+use crate::record::{Position, RecordedEvent};
+
+/// The channel that `append_events` notifies.
+const CHANNEL: &str = "orion_log";
+
+/// How often the log is looked at when nobody says that it has grown.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+
+/// How many of the newest events stay in memory.
+const RECENT_MAX: usize = 8_192;
+
+/// How many events one read brings.
+const READ_MAX: i64 = 1_000;
+
+/// Follows the log. Cheap to clone; all clones share one reader.
+#[derive(Clone, Debug)]
+pub struct Tail {
+    pool: PgPool,
+    head: watch::Receiver<Position>,
+    recent: Arc<RwLock<VecDeque<Arc<RecordedEvent>>>>,
+    wake: Arc<Notify>,
+}
+
+impl Tail {
+    /// Starts to follow the log from its present head until `stop`.
+    pub(crate) async fn start(pool: PgPool, stop: CancellationToken) -> Result<Self, StoreError> {
+        let start = head(&pool).await?;
+        let (sender, head) = watch::channel(start);
+        let tail = Self { pool, head, recent: Arc::default(), wake: Arc::default() };
+        tokio::spawn(stop.clone().run_until_cancelled_owned(tail.clone().listen()));
+        tokio::spawn(stop.run_until_cancelled_owned(tail.clone().follow(sender)));
+        Ok(tail)
+    }
+
+    /// Tells the reader that the log has grown.
+    pub(crate) fn waker(&self) -> Arc<Notify> {
+        self.wake.clone()
+    }
+
+    /// The newest position that this process has seen.
+    pub fn head(&self) -> Position {
+        *self.head.borrow()
+    }
+
+    /// Waits until there are events after a position, and gives at most `limit` of them, in order.
+    ///
+    /// Ends with an empty list only when the tail was stopped.
+    pub async fn next(&self, after: Position, limit: usize) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
+        let mut head = self.head.clone();
+        if head.wait_for(|head| *head > after).await.is_err() {
+            return Ok(Vec::new());
+        }
+        if let Some(events) = self.from_memory(after, limit) {
+            return Ok(events);
+        }
+        let limit = i64::try_from(limit).unwrap_or(READ_MAX).min(READ_MAX);
+        let events = read(&self.pool, after, limit).await?;
+        Ok(events.into_iter().map(Arc::new).collect())
+    }
+
+    /// The events after a position, if the memory still reaches back to it.
+    fn from_memory(&self, after: Position, limit: usize) -> Option<Vec<Arc<RecordedEvent>>> {
+        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
+        let oldest = recent.front()?.position;
+        // Positions have no gap, so that the distance is the index.
+        let skip = usize::try_from(after.0 + 1 - oldest.0).ok()?;
+        Some(recent.iter().skip(skip).take(limit).cloned().collect())
+    }
+
+    async fn follow(self, sender: watch::Sender<Position>) {
+        loop {
+            match self.read_new(&sender).await {
+                Ok(()) => {
+                    let _ = tokio::time::timeout(POLL_EVERY, self.wake.notified()).await;
+                }
+                Err(error) => {
+                    warn!(error = &error as &dyn std::error::Error, "the tail cannot read the log");
+                    tokio::time::sleep(POLL_EVERY).await;
+                }
+            }
+        }
+    }
+
+    async fn read_new(&self, sender: &watch::Sender<Position>) -> Result<(), StoreError> {
+        loop {
+            let seen = self.head();
+            let events = read(&self.pool, seen, READ_MAX).await?;
+            let Some(newest) = events.last().map(|event| event.position) else {
+                return Ok(());
+            };
+            {
+                let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
+                recent.extend(events.into_iter().map(Arc::new));
+                let surplus = recent.len().saturating_sub(RECENT_MAX);
+                recent.drain(..surplus);
+            }
+            sender.send_replace(newest);
+        }
+    }
+
+    /// Turns notifications of other processes into wake-ups, over lost connections.
+    async fn listen(self) {
+        loop {
+            match PgListener::connect_with(&self.pool).await {
+                Ok(listener) => {
+                    if let Err(error) = self.forward(listener).await {
+                        info!(%error, "lost the connection that listens for new events");
+                    }
+                }
+                Err(error) => info!(%error, "cannot listen for new events"),
+            }
+            self.wake.notify_one();
+            tokio::time::sleep(POLL_EVERY).await;
+        }
+    }
+
+    async fn forward(&self, mut listener: PgListener) -> Result<(), sqlx::Error> {
+        listener.listen(CHANNEL).await?;
+        while listener.try_recv().await?.is_some() {
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,86 @@
+//! Databases for tests: one PostgreSQL per test process, one fresh database per test.
+//!
+//! The cluster starts with the first test that wants it and is gone with the process, however that
+//! ends. `ORION_TEST_DATABASE_URL` (a superuser's login) uses a server instead. Everything here
+//! panics when it fails: a test has no use for the error.
+
+mod cluster;
+mod server;
+mod watchdog;
+
+use std::fmt::Display;
+use std::sync::OnceLock;
+
+pub use self::cluster::TestCluster;
+use self::server::Server;
+
+/// A fresh, migrated database of its own; dropped with this value.
+#[derive(Debug)]
+pub struct TestDatabase {
+    /// Where to connect, as a superuser.
+    pub url: String,
+    name: String,
+    server: Server,
+}
+
+/// A fresh, migrated database on the test cluster of this process.
+///
+/// # Panics
+/// When PostgreSQL cannot be started or the database not be made.
+pub async fn database() -> TestDatabase {
+    shared().database().await
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let (server, name) = (self.server.clone(), std::mem::take(&mut self.name));
+        // The test's runtime may be ending. A server that was killed meanwhile is no failure.
+        let _ = on_own_runtime(async move || server.drop_database(&name).await);
+    }
+}
+
+/// The server of this process.
+fn shared() -> &'static Server {
+    /// The cluster is never dropped: its watchdog ends it with the process.
+    static SHARED: OnceLock<(Server, Option<TestCluster>)> = OnceLock::new();
+    let (server, _) = SHARED.get_or_init(|| {
+        let start = on_own_runtime(async || {
+            if let Ok(url) = std::env::var("ORION_TEST_DATABASE_URL") {
+                return (Server::at(url).await, None);
+            }
+            let cluster = TestCluster::bare().await;
+            (cluster.server().clone(), Some(cluster))
+        });
+        start.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    server
+}
+
+/// Runs a future apart from the test's runtime, which may be paused, may end at any time, and is
+/// not the one of the next test.
+fn on_own_runtime<T: Send + 'static>(
+    work: impl AsyncFnOnce() -> T + Send + 'static,
+) -> std::thread::Result<T> {
+    let run = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        or_panic("starting a runtime", runtime).block_on(work())
+    };
+    std::thread::spawn(run).join()
+}
+
+/// The one way to fail here.
+fn or_panic<T, E: Display + std::error::Error>(doing: &str, result: Result<T, E>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => {
+            let mut message = format!("{doing}: {error}");
+            let mut source = error.source();
+            while let Some(cause) = source {
+                message.push_str(": ");
+                message.push_str(&cause.to_string());
+                source = cause.source();
+            }
+            panic!("{message}")
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! A PostgreSQL for tests: fast, unsafe against power loss, gone with the test.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::server::Server;
+use super::watchdog::Watchdog;
+use super::{TestDatabase, or_panic};
+use crate::embedded::{
+    Account, Binaries, Cluster, EmbeddedError, Postmaster, Process, random_password, url,
+};
+
+const SETTINGS: [&str; 4] = [
+    // Tests do not survive the machine; a killed PostgreSQL loses nothing by this.
+    "fsync=off",
+    "full_page_writes=off",
+    // Many tests at once, each with its pools.
+    "max_connections=400",
+    "shared_buffers=128MB",
+];
+
+/// Processes that got SIGKILL are gone sooner than this.
+const KILL_WAIT: Duration = Duration::from_secs(10);
+
+/// The database of [`TestCluster::url`].
+const DATABASE: &str = "orion";
+
+/// A PostgreSQL of its own, for tests that stop or kill it under a server.
+#[derive(Debug)]
+pub struct TestCluster {
+    server: Server,
+    port: u16,
+    cluster: Cluster,
+    /// Dropped last: stops PostgreSQL and removes its folder.
+    _watchdog: Watchdog,
+}
+
+impl TestCluster {
+    /// Starts a cluster with a migrated database.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start() -> Self {
+        let cluster = Self::bare().await;
+        cluster.server.named_database(DATABASE).await;
+        cluster
+    }
+
+    /// Where to connect, as a superuser, to the cluster's migrated database. It stays the same
+    /// over [`stop`](Self::stop), [`kill9`](Self::kill9) and [`start_again`](Self::start_again).
+    pub fn url(&self) -> String {
+        self.server.url_of(DATABASE)
+    }
+
+    /// Another fresh, migrated database on this cluster.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn database(&self) -> TestDatabase {
+        self.server.database().await
+    }
+
+    /// The process id of the postmaster, if it runs.
+    pub fn pid(&self) -> Option<i32> {
+        Postmaster::of(&self.cluster.dir).map(|postmaster| postmaster.pid)
+    }
+
+    /// Stops PostgreSQL in good order.
+    ///
+    /// # Panics
+    /// When it does not stop.
+    pub async fn stop(&self) {
+        or_panic("stopping a test cluster", self.cluster.stop().await);
+    }
+
+    /// Kills the postmaster and every process of it at once; returns when they are gone.
+    ///
+    /// # Panics
+    /// When they do not end.
+    pub async fn kill9(&self) {
+        let Some(postmaster) = Postmaster::of(&self.cluster.dir) else { return };
+        // Stopped first, it can neither start another process nor end the others in good order.
+        postmaster.signal(Signal::STOP);
+        let children = children_of(postmaster.pid);
+        for pid in &children {
+            if let Some(pid) = Pid::from_raw(*pid) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+        postmaster.signal(Signal::KILL);
+        let mut is_gone = postmaster.ends_within(&self.cluster.dir, KILL_WAIT).await;
+        for pid in children {
+            is_gone &= ends(pid).await;
+        }
+        assert!(is_gone, "the killed test cluster lives on");
+    }
+
+    /// Starts PostgreSQL again, on the same port.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_again(&self) {
+        or_panic("starting a test cluster again", self.cluster.start(Some(self.port)).await);
+    }
+
+    /// A cluster with nothing but the template.
+    pub(super) async fn bare() -> Self {
+        or_panic("starting a test cluster", Self::try_bare().await)
+    }
+
+    pub(super) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    async fn try_bare() -> Result<Self, EmbeddedError> {
+        let account = Account::for_new_cluster().await?;
+        // A download is worth keeping; the folder for temporary files is anybody's.
+        let downloads = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/postgresql");
+        let folder = tempfile::Builder::new().prefix("orion-test-").tempdir();
+        let folder = or_panic("making a folder for a test cluster", folder);
+        account.give(folder.path())?;
+        let dir = folder.path().join("postgres");
+        if !account.can_use(folder.path()).await? {
+            return Err(EmbeddedError::Unreachable { cluster: dir, user: account.name });
+        }
+        let binaries = Binaries::find_or_download(&account, &dir, None, &downloads).await?;
+        let cluster = Cluster { dir, binaries, account, settings: &SETTINGS };
+        // From here on, removing the folder is the watchdog's.
+        let watchdog = Watchdog::over(&cluster, &folder.keep());
+
+        let password = random_password();
+        cluster.init(&password, &["--no-sync"]).await?;
+        let port = cluster.start(None).await?;
+        let server = Server::at(url(&password, port, "postgres")).await;
+        Ok(Self { server, port, cluster, _watchdog: watchdog })
+    }
+}
+
+/// The processes that this one started.
+fn children_of(parent: i32) -> Vec<i32> {
+    let processes = or_panic("looking for processes", Process::all());
+    processes
+        .filter(|pid| Process::of(*pid).is_some_and(|process| process.parent == parent))
+        .collect()
+}
+
+/// Waits until the process is gone.
+async fn ends(pid: i32) -> bool {
+    let wait = async {
+        while Process::of(pid).is_some_and(|process| process.name == "postgres") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(KILL_WAIT, wait).await.is_ok()
+}
