@@ -167,16 +167,12 @@ pub fn decode<E: DeserializeOwned>(
 pub fn decode_value<E: DomainEvent>(
     event_type: &str,
     version: &str,
-    payload: serde_json::Value,
+    payload: &serde_json::Value,
 ) -> Result<E, DecodeError> {
     let tagged = serde_json::json!({ "type": event_type, "data": payload });
     let event: E = serde_json::from_value(tagged)
         .map_err(|source| DecodeError::Payload { event_type: event_type.to_owned(), source })?;
-    if event.event_version() == version {
-        Ok(event)
-    } else {
-        Err(unknown(event_type, version))
-    }
+    if event.event_version() == version { Ok(event) } else { Err(unknown(event_type, version)) }
 }
 
 /// The payload of an event as JSON text: its fields without its type.

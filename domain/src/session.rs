@@ -137,6 +137,14 @@ struct State {
     revoked: bool,
 }
 
+impl Session {
+    /// Whose session it is, for one who shows its living token.
+    pub fn holder_of(&self, presented_hash: &Personal<String>) -> Option<UserId> {
+        let state = self.0.as_ref().filter(|state| !state.revoked)?;
+        (state.token.token_hash == *presented_hash).then_some(state.user_id)
+    }
+}
+
 impl State {
     fn alive(&self) -> Result<(), SessionError> {
         if self.revoked { Err(SessionError::Revoked) } else { Ok(()) }

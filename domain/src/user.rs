@@ -333,7 +333,8 @@ impl State {
     }
 }
 
-fn email_claim(email: &Personal<Email>) -> Claim {
+/// The claim that makes an e-mail address the login of one user only.
+pub fn email_claim(email: &Personal<Email>) -> Claim {
     Claim {
         namespace: "user.email",
         value: email.expose().as_str().to_owned(),

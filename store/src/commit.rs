@@ -1,7 +1,7 @@
 //! A commit: what one command makes happen, written whole or not at all.
 
 use cqrs_es::DomainEvent;
-use orion_domain::{AggregateRoot, ClaimChange};
+use orion_domain::{AggregateRoot, Claim, ClaimChange};
 use uuid::Uuid;
 
 use crate::error::StoreError;
@@ -75,7 +75,10 @@ impl Commit {
                 payload: orion_domain::event::payload(event)?,
             });
         }
-        self.streams.push((stream, version));
+        // A second batch for the same stream follows the first: only the first version must hold.
+        if !self.streams.iter().any(|(known, _)| *known == stream) {
+            self.streams.push((stream, version));
+        }
         Ok(())
     }
 
@@ -87,6 +90,15 @@ impl Commit {
     /// Asks the append to refuse the commit if the command is known, and to remember it if not.
     pub fn receipt(&mut self, key: ReceiptKey, input_hash: Vec<u8>, ids: String) {
         self.receipt = Some((key, Receipt { input_hash, position: Position::START, ids }));
+    }
+
+    /// The values that the commit takes.
+    pub fn taken_claims(&self) -> Vec<Claim> {
+        let taken = |claim: &StoredClaim| match &claim.change {
+            ClaimChange::Take(claim) => Some(claim.clone()),
+            ClaimChange::Release(_) => None,
+        };
+        self.claims.iter().filter_map(taken).collect()
     }
 
     /// True when there is nothing to write.

@@ -50,11 +50,14 @@ pub async fn migrate(url: &str) -> Result<(), ConnectError> {
     if number < 150_000 {
         return Err(ConnectError::TooOld { version });
     }
-    orion_migrations::MIGRATOR.run(&mut connection).await.map_err(|error| match error {
-        MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => {
+    orion_migrations::MIGRATOR.run(&mut connection).await.map_err(|error| {
+        if let MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) =
+            error
+        {
             ConnectError::Newer { version }
+        } else {
+            ConnectError::Migrate(error)
         }
-        other => ConnectError::Migrate(other),
     })
 }
 

@@ -22,8 +22,9 @@ use sqlx::{Connection, Executor, PgConnection};
 use self::cluster::SUPERUSER;
 use self::error::file;
 pub use self::error::{DownloadError, EmbeddedError};
+pub(crate) use self::postmaster::Postmaster;
 #[cfg(feature = "testing")]
-pub(crate) use self::postmaster::{Postmaster, Process};
+pub(crate) use self::postmaster::Process;
 pub(crate) use self::{account::Account, binaries::Binaries, cluster::Cluster};
 
 /// The database that Orion works in.
@@ -49,8 +50,7 @@ pub struct Embedded {
     cluster: Cluster,
     pid: i32,
     url: String,
-    /// Held open for the lock on it.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Embedded {
@@ -59,13 +59,17 @@ impl Embedded {
     /// data directory gets [`EmbeddedError::InUse`].
     pub async fn start(data_dir: &Path) -> Result<Self, EmbeddedError> {
         let data_dir = place::data_dir(data_dir)?;
-        let lock = lock(&data_dir)?;
+        let lock = Lock::of(&data_dir)?;
         let cluster = prepare(&data_dir).await?;
         let password = read_password(&data_dir)?;
 
-        let (port, was_adopted) = match cluster.running().await?.and_then(|found| found.ready_on) {
-            Some(port) => (port, true),
-            None => (cluster.start(None).await?, false),
+        let was_adopted = cluster.running().await?.is_some();
+        if !was_adopted {
+            cluster.start(None).await?;
+        }
+        let Some(Postmaster { pid, ready_on: Some(port) }) = cluster.running().await? else {
+            let line = "it ended right after its start".to_owned();
+            return Err(EmbeddedError::Start { line, log: cluster.log() });
         };
         if let Err(source) = open(&url(&password, port, "postgres")).await {
             // Nobody would know of it, and nothing may be left behind.
@@ -74,7 +78,6 @@ impl Embedded {
             }
             return Err(EmbeddedError::Connect { log: cluster.log(), source });
         }
-        let pid = postmaster::Postmaster::of(&cluster.dir).map_or(0, |postmaster| postmaster.pid);
         tracing::info!(
             pid,
             port,
@@ -123,21 +126,35 @@ async fn running(data_dir: &Path) -> Result<Option<u16>, EmbeddedError> {
     Ok(cluster::running(&dir).await?.and_then(|postmaster| postmaster.ready_on))
 }
 
-/// Takes the lock that keeps a second Orion off; the system releases it when the process ends.
-fn lock(data_dir: &Path) -> Result<File, EmbeddedError> {
-    let refused = |source| EmbeddedError::DataDir { data_dir: data_dir.to_owned(), source };
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(data_dir.join("lock"))
-        .map_err(refused)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => {
-            Err(EmbeddedError::InUse { data_dir: data_dir.to_owned() })
+/// The lock of a data directory, which keeps a second Orion off. It is the system's, and ends with
+/// the process at the latest.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Lock {
+    fn of(data_dir: &Path) -> Result<Self, EmbeddedError> {
+        let refused = |source| EmbeddedError::DataDir { data_dir: data_dir.to_owned(), source };
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(data_dir.join("lock"))
+            .map_err(refused)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => {
+                Err(EmbeddedError::InUse { data_dir: data_dir.to_owned() })
+            }
+            Err(TryLockError::Error(source)) => Err(refused(source)),
         }
-        Err(TryLockError::Error(source)) => Err(refused(source)),
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that another thread is just starting shares the file, and
+        // with it the lock, until it runs its program.
+        let _ = self.0.unlock();
     }
 }
 

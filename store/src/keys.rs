@@ -42,7 +42,10 @@ impl Keys {
     /// The form of a unique value in which the `claims` table keeps it.
     pub fn claim_value(&self, claim: &Claim) -> String {
         if claim.personal {
-            hex::encode(mac(&self.claims, format!("{}\0{}", claim.namespace, claim.value).as_bytes()))
+            hex::encode(mac(
+                &self.claims,
+                format!("{}\0{}", claim.namespace, claim.value).as_bytes(),
+            ))
         } else {
             claim.value.clone()
         }
@@ -63,6 +66,10 @@ impl Keys {
     }
 
     /// Encrypts a credential for one place; it opens only there.
+    ///
+    /// # Panics
+    ///
+    /// On more than 256 GiB, which no request can bring.
     pub fn seal(&self, place: &str, clear: &str) -> String {
         let mut nonce = [0; NONCE_BYTES];
         rand::rng().fill_bytes(&mut nonce);
@@ -81,7 +88,8 @@ impl Keys {
         let bytes = BASE64.decode(sealed).map_err(|_| fail())?;
         let (nonce, msg) = bytes.split_at_checked(NONCE_BYTES).ok_or_else(fail)?;
         let payload = Payload { msg, aad: place.as_bytes() };
-        let clear = self.cipher().decrypt(XNonce::from_slice(nonce), payload).map_err(|_| fail())?;
+        let clear =
+            self.cipher().decrypt(XNonce::from_slice(nonce), payload).map_err(|_| fail())?;
         String::from_utf8(clear).map_err(|_| fail())
     }
 

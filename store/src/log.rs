@@ -1,6 +1,7 @@
 //! The log: append to it, read it in order, follow it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
@@ -41,7 +42,11 @@ impl Log {
     }
 
     /// The events after a position, in order, at most `limit`.
-    pub async fn read(&self, after: Position, limit: i64) -> Result<Vec<RecordedEvent>, StoreError> {
+    pub async fn read(
+        &self,
+        after: Position,
+        limit: i64,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
         read(&self.pool, after, limit).await
     }
 
@@ -69,14 +74,42 @@ impl Log {
 
     /// Who holds a unique value. Personal values must be hashed by the caller.
     pub async fn holder(&self, namespace: &str, value: &str) -> Result<Option<Uuid>, StoreError> {
-        let holder: Option<String> =
-            sqlx::query_scalar("SELECT aggregate_id FROM claims WHERE namespace = $1 AND value = $2")
-                .bind(namespace)
-                .bind(value)
-                .fetch_optional(&self.pool)
-                .await
-                .map_err(StoreError::database("looking up a claim"))?;
+        let holder: Option<String> = sqlx::query_scalar(
+            "SELECT aggregate_id FROM claims WHERE namespace = $1 AND value = $2",
+        )
+        .bind(namespace)
+        .bind(value)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(StoreError::database("looking up a claim"))?;
         Ok(holder.and_then(|id| id.parse().ok()))
+    }
+
+    /// The streams whose newest event is one of `event_types` and is older than `age`, oldest
+    /// first, at most `limit`. Ages are measured by PostgreSQL's clock.
+    pub async fn resting_since(
+        &self,
+        aggregate_type: &str,
+        event_types: &[&str],
+        age: Duration,
+        limit: i64,
+    ) -> Result<Vec<(Uuid, Position)>, StoreError> {
+        let rows: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT aggregate_id, position
+             FROM (SELECT DISTINCT ON (aggregate_id) aggregate_id, position, event_type, recorded_at
+                   FROM events WHERE aggregate_type = $1
+                   ORDER BY aggregate_id, sequence DESC) newest
+             WHERE event_type = ANY ($2) AND recorded_at < now() - make_interval(secs => $3)
+             ORDER BY position LIMIT $4",
+        )
+        .bind(aggregate_type)
+        .bind(event_types)
+        .bind(age.as_secs_f64())
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::database("looking for resting streams"))?;
+        Ok(rows.into_iter().filter_map(|(id, at)| Some((id.parse().ok()?, Position(at)))).collect())
     }
 
     /// The one reader of this process that follows the log.
@@ -95,7 +128,11 @@ pub async fn head(pool: &PgPool) -> Result<Position, StoreError> {
 }
 
 /// The events after a position, in order, at most `limit`.
-pub async fn read(pool: &PgPool, after: Position, limit: i64) -> Result<Vec<RecordedEvent>, StoreError> {
+pub async fn read(
+    pool: &PgPool,
+    after: Position,
+    limit: i64,
+) -> Result<Vec<RecordedEvent>, StoreError> {
     let rows: Vec<EventRow> = sqlx::query_as(
         "SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version,
                 payload::text AS payload, metadata::text AS metadata, recorded_at

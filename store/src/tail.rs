@@ -63,12 +63,16 @@ impl Tail {
     /// Waits until there are events after a position, and gives at most `limit` of them, in order.
     ///
     /// Ends with an empty list only when the tail was stopped.
-    pub async fn next(&self, after: Position, limit: usize) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
+    pub async fn next(
+        &self,
+        after: Position,
+        limit: usize,
+    ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
         let mut head = self.head.clone();
         if head.wait_for(|head| *head > after).await.is_err() {
             return Ok(Vec::new());
         }
-        if let Some(events) = self.from_memory(after, limit) {
+        if let Some(events) = self.recent_after(after, limit) {
             return Ok(events);
         }
         let limit = i64::try_from(limit).unwrap_or(READ_MAX).min(READ_MAX);
@@ -77,7 +81,7 @@ impl Tail {
     }
 
     /// The events after a position, if the memory still reaches back to it.
-    fn from_memory(&self, after: Position, limit: usize) -> Option<Vec<Arc<RecordedEvent>>> {
+    fn recent_after(&self, after: Position, limit: usize) -> Option<Vec<Arc<RecordedEvent>>> {
         let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
         let oldest = recent.front()?.position;
         // Positions have no gap, so that the distance is the index.

@@ -44,28 +44,25 @@ fn shared() -> &'static Server {
     /// The cluster is never dropped: its watchdog ends it with the process.
     static SHARED: OnceLock<(Server, Option<TestCluster>)> = OnceLock::new();
     let (server, _) = SHARED.get_or_init(|| {
-        let start = on_own_runtime(async || {
+        on_own_runtime(async || {
             if let Ok(url) = std::env::var("ORION_TEST_DATABASE_URL") {
                 return (Server::at(url).await, None);
             }
             let cluster = TestCluster::bare().await;
             (cluster.server().clone(), Some(cluster))
-        });
-        start.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     });
     server
 }
 
 /// Runs a future apart from the test's runtime, which may be paused, may end at any time, and is
 /// not the one of the next test.
-fn on_own_runtime<T: Send + 'static>(
-    work: impl AsyncFnOnce() -> T + Send + 'static,
-) -> std::thread::Result<T> {
+fn on_own_runtime<T: Send + 'static>(work: impl AsyncFnOnce() -> T + Send + 'static) -> T {
     let run = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         or_panic("starting a runtime", runtime).block_on(work())
     };
-    std::thread::spawn(run).join()
+    std::thread::spawn(run).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// The one way to fail here.

@@ -3,9 +3,7 @@
 use cqrs_es::DomainEvent;
 use orion_domain::content::{DEFAULT_STAGES, MAX_STAGES, Run};
 use orion_domain::values::{AssetType, ContentStatus, MediaAssetId, Patch, RunId, RunStatus};
-use orion_domain::{
-    AggregateRoot, Content, ContentCommand, ContentError, ContentEvent, Rejection,
-};
+use orion_domain::{AggregateRoot, Content, ContentCommand, ContentError, ContentEvent, Rejection};
 use serde_json::json;
 
 use crate::fixtures::{
@@ -531,26 +529,32 @@ fn a_run_of_an_earlier_generation_is_unknown() {
 #[test]
 fn a_failing_stage_abandons_those_that_wait_or_run() {
     let history = and(generating(), stage_started(IMAGES_RUN));
-    given::<Content>(history)
-        .when(fail_stage(SCRIPT_RUN))
-        .emits(generation_failed(SCRIPT_RUN, "out of ink", [IMAGES_RUN, AUDIO_RUN]));
+    given::<Content>(history).when(fail_stage(SCRIPT_RUN)).emits(generation_failed(
+        SCRIPT_RUN,
+        "out of ink",
+        [IMAGES_RUN, AUDIO_RUN],
+    ));
 }
 
 #[test]
 fn a_failing_stage_leaves_the_completed_ones() {
     let history = [generating(), vec![stage_completed(SCRIPT_RUN), stage_started(AUDIO_RUN)]];
-    given::<Content>(history.concat())
-        .when(fail_stage(AUDIO_RUN))
-        .emits(generation_failed(AUDIO_RUN, "out of ink", [IMAGES_RUN]));
+    given::<Content>(history.concat()).when(fail_stage(AUDIO_RUN)).emits(generation_failed(
+        AUDIO_RUN,
+        "out of ink",
+        [IMAGES_RUN],
+    ));
 }
 
 #[test]
 fn the_last_stage_fails_alone() {
     let mut history = generated();
     history.pop();
-    given::<Content>(history)
-        .when(fail_stage(AUDIO_RUN))
-        .emits(generation_failed(AUDIO_RUN, "out of ink", []));
+    given::<Content>(history).when(fail_stage(AUDIO_RUN)).emits(generation_failed(
+        AUDIO_RUN,
+        "out of ink",
+        [],
+    ));
 }
 
 #[test]
@@ -617,9 +621,7 @@ fn a_draft_is_not_submitted_even_after_a_generation() {
 
 #[test]
 fn a_reviewer_approves() {
-    given::<Content>(in_review())
-        .when(approve())
-        .emits([ContentEvent::Approved { by: REVIEWER }]);
+    given::<Content>(in_review()).when(approve()).emits([ContentEvent::Approved { by: REVIEWER }]);
 }
 
 #[test]
@@ -700,16 +702,8 @@ fn refusals_have_stable_codes_and_name_their_field() {
         (ContentError::DuplicateStage { stage: name() }, "DUPLICATE_STAGE", Some("stages")),
         (ContentError::UnknownStage { stage: name() }, "UNKNOWN_STAGE", Some("stage")),
         (ContentError::UnknownRun, "UNKNOWN_RUN", Some("runId")),
-        (
-            ContentError::StageNotPending { status: run_status },
-            "STAGE_NOT_PENDING",
-            Some("stage"),
-        ),
-        (
-            ContentError::StageNotRunning { status: run_status },
-            "STAGE_NOT_RUNNING",
-            Some("runId"),
-        ),
+        (ContentError::StageNotPending { status: run_status }, "STAGE_NOT_PENDING", Some("stage")),
+        (ContentError::StageNotRunning { status: run_status }, "STAGE_NOT_RUNNING", Some("runId")),
         (ContentError::StagesIncomplete { open: 1 }, "STAGES_INCOMPLETE", None),
         (ContentError::DuplicateAsset, "DUPLICATE_ASSET", None),
     ]);

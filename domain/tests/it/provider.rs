@@ -84,8 +84,7 @@ fn a_provider_is_configured_and_prioritized_whether_it_is_enabled_or_not() {
 
 #[test]
 fn an_enabled_provider_is_disabled() {
-    for history in
-        [vec![provider_registered()], vec![provider_registered(), disabled(), enabled()]]
+    for history in [vec![provider_registered()], vec![provider_registered(), disabled(), enabled()]]
     {
         given::<Provider>(history).when(ProviderCommand::Disable).emits([disabled()]);
     }

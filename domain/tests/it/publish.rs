@@ -44,9 +44,7 @@ fn without_an_account_only_the_platform_is_named() {
 #[test]
 fn a_request_is_made_once() {
     for history in [vec![requested()], vec![requested(), failed(FIRST_RECORD)]] {
-        given::<Publish>(history)
-            .when(request(destination()))
-            .rejects(PublishError::AlreadyExists);
+        given::<Publish>(history).when(request(destination())).rejects(PublishError::AlreadyExists);
     }
 }
 
@@ -104,10 +102,7 @@ fn only_a_failed_request_is_tried_again() {
     for (history, status) in [
         (vec![requested()], RequestStatus::Pending),
         (vec![requested(), succeeded(FIRST_RECORD)], RequestStatus::Published),
-        (
-            vec![requested(), failed(FIRST_RECORD), PublishEvent::Retried {}],
-            RequestStatus::Pending,
-        ),
+        (vec![requested(), failed(FIRST_RECORD), PublishEvent::Retried {}], RequestStatus::Pending),
     ] {
         given::<Publish>(history)
             .when(PublishCommand::Retry)

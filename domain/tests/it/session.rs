@@ -96,9 +96,9 @@ fn a_token_expires_on_the_instant() {
 #[test]
 fn a_session_is_revoked_with_its_living_token() {
     given::<Session>([session_started()]).when(revoke("logout")).emits([revoked()]);
-    given::<Session>([session_started(), session_rotated()]).when(revoke("reuse")).emits([
-        SessionEvent::Revoked { token_id: SECOND_TOKEN, reason: "reuse".to_owned() },
-    ]);
+    given::<Session>([session_started(), session_rotated()])
+        .when(revoke("reuse"))
+        .emits([SessionEvent::Revoked { token_id: SECOND_TOKEN, reason: "reuse".to_owned() }]);
 }
 
 #[test]

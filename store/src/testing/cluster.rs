@@ -1,5 +1,7 @@
 //! A PostgreSQL for tests: fast, unsafe against power loss, gone with the test.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -118,7 +120,8 @@ impl TestCluster {
         let account = Account::for_new_cluster().await?;
         // A download is worth keeping; the folder for temporary files is anybody's.
         let downloads = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/postgresql");
-        let folder = tempfile::Builder::new().prefix("orion-test-").tempdir();
+        let private = Permissions::from_mode(0o700);
+        let folder = tempfile::Builder::new().prefix("orion-test-").permissions(private).tempdir();
         let folder = or_panic("making a folder for a test cluster", folder);
         account.give(folder.path())?;
         let dir = folder.path().join("postgres");

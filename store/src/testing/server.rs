@@ -2,10 +2,10 @@
 
 use orion_migrations::MIGRATOR;
 use sha2::{Digest, Sha256};
-use sqlx::{Connection, Executor, PgConnection, PgPool};
+use sqlx::{Connection, Executor, PgConnection};
 use uuid::Uuid;
 
-use super::{TestDatabase, or_panic};
+use super::{TestDatabase, on_own_runtime, or_panic};
 
 /// Held by the process that makes the template, since others may share the server.
 const TEMPLATE_LOCK: i64 = 0x6f72_696f_6e5f_7470;
@@ -76,9 +76,8 @@ impl Server {
             ] {
                 connection.execute(sql.as_str()).await?;
             }
-            let pool = PgPool::connect(&self.url_of(&staging)).await?;
-            MIGRATOR.run(&pool).await?;
-            pool.close().await;
+            let url = self.url_of(&staging);
+            on_own_runtime(async move || migrate(&url).await)?;
             for sql in [
                 // A database is copied only while nobody is connected to it.
                 format!("ALTER DATABASE {staging} ALLOW_CONNECTIONS false"),
@@ -90,6 +89,14 @@ impl Server {
         }
         connection.close().await
     }
+}
+
+/// Over one connection, which is closed at the end: a pool of sqlx 0.8 may keep one open, and then
+/// the database can be neither renamed nor copied. Its future is not `Send`.
+async fn migrate(url: &str) -> Result<(), sqlx::Error> {
+    let mut connection = PgConnection::connect(url).await?;
+    MIGRATOR.run(&mut connection).await?;
+    connection.close().await
 }
 
 /// Another set of migrations is another template.

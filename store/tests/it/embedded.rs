@@ -97,6 +97,21 @@ async fn a_killed_postmaster_is_started_again() {
     second.stop().await.unwrap();
 }
 
+/// After a container's restart the process ids start over, and the old one is somebody else's.
+#[tokio::test]
+async fn a_stranger_with_the_process_id_of_the_dead_postmaster_is_no_obstacle() {
+    let dir = data_dir();
+    Embedded::start(dir.path()).await.unwrap().stop().await.unwrap();
+    let cluster = dir.path().join("postgres");
+    let stranger = format!("{}\n{}\n1\n20000\n", std::process::id(), cluster.display());
+    fs::write(cluster.join("postmaster.pid"), stranger).unwrap();
+    assert!(!Embedded::is_running(dir.path()).await.unwrap());
+
+    let second = Embedded::start(dir.path()).await.unwrap();
+    assert_eq!(number(second.url(), "SELECT 1::bigint").await, 1);
+    second.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_second_orion_is_refused() {
     let dir = data_dir();
@@ -141,6 +156,7 @@ async fn a_folder_closed_to_its_user_gets_a_cluster_elsewhere() {
         return; // Everyone else runs PostgreSQL as themselves.
     }
     let closed = tempfile::tempdir().unwrap();
+    fs::set_permissions(closed.path(), fs::Permissions::from_mode(0o700)).unwrap();
     let dir = closed.path().join("data");
     let first = Embedded::start(&dir).await.unwrap();
     run(first.url(), "CREATE TABLE kept AS SELECT 7::bigint AS n").await;

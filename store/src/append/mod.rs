@@ -1,5 +1,7 @@
 //! Group commit: the commits that wait while one batch is written go into the next.
 
+mod statement;
+
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
 use uuid::Uuid;
 
-use crate::commit::{AppendError, Appended, Commit, Receipt};
+use self::statement::{append_once, written};
+use crate::commit::{AppendError, Appended, Commit};
 use crate::record::Position;
 
 /// The most commits in one batch: enough to hide the commit's latency, few enough to keep it short.
@@ -219,183 +222,14 @@ enum Thing {
 }
 
 fn things_of(commit: &Commit) -> Vec<Thing> {
-    let streams = commit.streams.iter().map(|(id, _)| Thing::Stream(id.aggregate_type, id.aggregate_id));
+    let streams =
+        commit.streams.iter().map(|(id, _)| Thing::Stream(id.aggregate_type, id.aggregate_id));
     let claims = commit.claims.iter().map(|claim| match &claim.change {
         ClaimChange::Take(claim) | ClaimChange::Release(claim) => {
             Thing::Claim(claim.namespace, claim.value.clone())
         }
     });
-    let command = commit.receipt.iter().map(|(key, _)| Thing::Command(key.actor.clone(), key.command_id));
+    let command =
+        commit.receipt.iter().map(|(key, _)| Thing::Command(key.actor.clone(), key.command_id));
     streams.chain(claims).chain(command).collect()
-}
-
-/// The arguments of `append_events`, column by column.
-#[derive(Default)]
-struct Columns {
-    streams: (Vec<i32>, Vec<&'static str>, Vec<String>, Vec<i64>),
-    events: EventColumns,
-    claims: (Vec<i32>, Vec<&'static str>, Vec<String>, Vec<String>, Vec<bool>),
-    receipts: (Vec<i32>, Vec<String>, Vec<Uuid>, Vec<Vec<u8>>, Vec<String>),
-}
-
-#[derive(Default)]
-struct EventColumns {
-    commits: Vec<i32>,
-    aggregate_types: Vec<&'static str>,
-    aggregate_ids: Vec<String>,
-    sequences: Vec<i64>,
-    event_types: Vec<String>,
-    event_versions: Vec<String>,
-    payloads: Vec<String>,
-    metadatas: Vec<String>,
-}
-
-impl Columns {
-    fn of(commits: &[Commit]) -> Self {
-        let mut columns = Self::default();
-        for (commit, number) in commits.iter().zip(1..) {
-            columns.add(commit, number);
-        }
-        columns
-    }
-
-    fn add(&mut self, commit: &Commit, number: i32) {
-        for (stream, version) in &commit.streams {
-            self.streams.0.push(number);
-            self.streams.1.push(stream.aggregate_type);
-            self.streams.2.push(stream.aggregate_id.to_string());
-            self.streams.3.push(*version);
-        }
-        let metadata = serde_json::json!(commit.metadata).to_string();
-        for event in &commit.events {
-            let columns = &mut self.events;
-            columns.commits.push(number);
-            columns.aggregate_types.push(event.stream.aggregate_type);
-            columns.aggregate_ids.push(event.stream.aggregate_id.to_string());
-            columns.sequences.push(event.sequence);
-            columns.event_types.push(event.event_type.clone());
-            columns.event_versions.push(event.event_version.clone());
-            columns.payloads.push(event.payload.clone());
-            columns.metadatas.push(metadata.clone());
-        }
-        for claim in &commit.claims {
-            let (value, is_take) = match &claim.change {
-                ClaimChange::Take(value) => (value, true),
-                ClaimChange::Release(value) => (value, false),
-            };
-            self.claims.0.push(number);
-            self.claims.1.push(value.namespace);
-            self.claims.2.push(value.value.clone());
-            self.claims.3.push(claim.holder.clone());
-            self.claims.4.push(is_take);
-        }
-        if let Some((key, receipt)) = &commit.receipt {
-            self.receipts.0.push(number);
-            self.receipts.1.push(key.actor.clone());
-            self.receipts.2.push(key.command_id);
-            self.receipts.3.push(receipt.input_hash.clone());
-            self.receipts.4.push(receipt.ids.clone());
-        }
-    }
-}
-
-#[derive(sqlx::FromRow)]
-struct OutcomeRow {
-    outcome: String,
-    commit_number: Option<i32>,
-    log_position: Option<i64>,
-    first_hash: Option<Vec<u8>>,
-    first_ids: Option<String>,
-    claim_namespace: Option<String>,
-}
-
-async fn append_once(
-    pool: &PgPool,
-    commits: &[Commit],
-) -> Result<Vec<Result<Appended, AppendError>>, sqlx::Error> {
-    let columns = Columns::of(commits);
-    let rows: Vec<OutcomeRow> = sqlx::query_as(
-        "SELECT outcome, commit_number, log_position, first_hash, first_ids, claim_namespace
-         FROM append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-                            $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)",
-    )
-    .bind(columns.streams.0)
-    .bind(columns.streams.1)
-    .bind(columns.streams.2)
-    .bind(columns.streams.3)
-    .bind(columns.events.commits)
-    .bind(columns.events.aggregate_types)
-    .bind(columns.events.aggregate_ids)
-    .bind(columns.events.sequences)
-    .bind(columns.events.event_types)
-    .bind(columns.events.event_versions)
-    .bind(columns.events.payloads)
-    .bind(columns.events.metadatas)
-    .bind(columns.claims.0)
-    .bind(columns.claims.1)
-    .bind(columns.claims.2)
-    .bind(columns.claims.3)
-    .bind(columns.claims.4)
-    .bind(columns.receipts.0)
-    .bind(columns.receipts.1)
-    .bind(columns.receipts.2)
-    .bind(columns.receipts.3)
-    .bind(columns.receipts.4)
-    .fetch_all(pool)
-    .await?;
-    Ok(outcomes(commits, rows))
-}
-
-/// Tells each commit its refusal, or its positions: the accepted ones follow the head in order.
-fn outcomes(commits: &[Commit], rows: Vec<OutcomeRow>) -> Vec<Result<Appended, AppendError>> {
-    let mut refusals: Vec<Option<AppendError>> = commits.iter().map(|_| None).collect();
-    let mut head = 0;
-    for row in rows {
-        let index = row.commit_number.and_then(|number| usize::try_from(number - 1).ok());
-        let Some(slot) = index.and_then(|index| refusals.get_mut(index)) else {
-            head = row.log_position.unwrap_or(head);
-            continue;
-        };
-        *slot = Some(match row.outcome.as_str() {
-            "repeated" => AppendError::Repeated(Receipt {
-                input_hash: row.first_hash.unwrap_or_default(),
-                position: Position(row.log_position.unwrap_or_default()),
-                ids: row.first_ids.unwrap_or_default(),
-            }),
-            "taken" => AppendError::Taken { namespace: row.claim_namespace.unwrap_or_default() },
-            _ => AppendError::Conflict,
-        });
-    }
-    let mut results = Vec::with_capacity(commits.len());
-    for (commit, refusal) in commits.iter().zip(refusals) {
-        results.push(match refusal {
-            Some(refusal) => Err(refusal),
-            None => {
-                let appended = Appended::after(Position(head), commit);
-                head = appended.last.0;
-                Ok(appended)
-            }
-        });
-    }
-    results
-}
-
-/// Where the events of a commit stand, if this very commit wrote them.
-async fn written(pool: &PgPool, commit: &Commit) -> Result<Option<Appended>, sqlx::Error> {
-    let (Some(first), Some(command_id)) = (commit.events.first(), commit.metadata.get("command_id"))
-    else {
-        return Ok(None);
-    };
-    let position: Option<i64> = sqlx::query_scalar(
-        "SELECT position FROM events
-         WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence = $3
-           AND metadata ->> 'command_id' = $4",
-    )
-    .bind(first.stream.aggregate_type)
-    .bind(first.stream.aggregate_id.to_string())
-    .bind(first.sequence)
-    .bind(command_id)
-    .fetch_optional(pool)
-    .await?;
-    Ok(position.map(|first| Appended::after(Position(first - 1), commit)))
 }

@@ -1,0 +1,126 @@
+//! The bus: takes a use case from its sender into the log.
+
+use orion_store::{AppendError, EventStore, Keys, Log, Position, Receipt, ReceiptKey};
+use serde_json::Value;
+use tracing::debug;
+use uuid::Uuid;
+
+use crate::actor::Envelope;
+use crate::error::{CommandError, Refusal};
+use crate::policy::allow;
+use crate::unit::{Unit, UseCase};
+
+/// How often a use case is decided anew because a stream has changed in between.
+const ATTEMPTS_MAX: usize = 16;
+
+/// Takes commands. Cheap to clone.
+#[derive(Clone)]
+pub struct Bus {
+    store: EventStore,
+    keys: Keys,
+}
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Done {
+    /// The last event that it wrote; `None` when there was nothing to change.
+    pub position: Option<Position>,
+    /// The ids that it made: those of the first answer when it was sent again.
+    pub ids: Value,
+}
+
+impl Bus {
+    /// A bus over a log.
+    pub fn new(log: Log, keys: Keys) -> Self {
+        Self { store: EventStore::new(log), keys }
+    }
+
+    /// The log below.
+    pub fn log(&self) -> &Log {
+        self.store.log()
+    }
+
+    /// The keys for claims and credentials.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// The event store below.
+    pub fn store(&self) -> &EventStore {
+        &self.store
+    }
+
+    /// Decides a use case and writes its events, all or none.
+    ///
+    /// A command that was answered before gets the same answer, whatever has happened since.
+    pub async fn run<U: UseCase>(
+        &self,
+        envelope: &Envelope,
+        use_case: &U,
+    ) -> Result<Done, CommandError> {
+        allow(&envelope.actor, use_case.action())?;
+        let receipt = envelope.command.as_ref().map(|(command_id, input)| {
+            let key = ReceiptKey { actor: envelope.actor.name(), command_id: *command_id };
+            (key, self.keys.input_hash(input))
+        });
+        if let Some((key, input_hash)) = &receipt
+            && let Some(known) = self.log().receipt(key).await?
+        {
+            return answer_again(&known, input_hash);
+        }
+        for attempt in 1..=ATTEMPTS_MAX {
+            let command_id = receipt.as_ref().map_or_else(Uuid::now_v7, |(key, _)| key.command_id);
+            let mut unit = Unit::new(&self.store, &self.keys, envelope, command_id);
+            use_case.decide(&mut unit).await?;
+            let (mut commit, snapshots) = unit.into_parts();
+            let ids = use_case.ids();
+            if commit.is_empty() {
+                return Ok(Done { position: None, ids });
+            }
+            if let Some((key, input_hash)) = &receipt {
+                commit.receipt(key.clone(), input_hash.clone(), ids.to_string());
+            }
+            let claims = commit.taken_claims();
+            match self.log().append(commit).await {
+                Ok(appended) => {
+                    for snapshot in snapshots {
+                        tokio::spawn(snapshot(self.store.clone()));
+                    }
+                    return Ok(Done { position: Some(appended.last), ids });
+                }
+                Err(AppendError::Conflict) => {
+                    debug!(attempt, "a stream has changed, deciding anew");
+                }
+                Err(AppendError::Repeated(known)) => {
+                    let input_hash = receipt.as_ref().map_or(&[][..], |(_, hash)| hash);
+                    return answer_again(&known, input_hash);
+                }
+                Err(AppendError::Taken { namespace }) => {
+                    let claim = claims.into_iter().find(|claim| claim.namespace == namespace);
+                    return Err(claim.map_or_else(conflict, |claim| {
+                        let message = format!("this {} is taken", claim.field);
+                        Refusal::new(claim.taken_code, message).at(claim.field).into()
+                    }));
+                }
+                Err(AppendError::Overloaded) => return Err(CommandError::Overloaded),
+                Err(error @ (AppendError::Data(_) | AppendError::Unavailable(_))) => {
+                    return Err(CommandError::Append(error));
+                }
+            }
+        }
+        Err(conflict())
+    }
+}
+
+fn answer_again(known: &Receipt, input_hash: &[u8]) -> Result<Done, CommandError> {
+    if known.input_hash != input_hash {
+        let message = "this command id was used with another input";
+        return Err(Refusal::new("COMMAND_ID_REUSED", message).at("commandId").into());
+    }
+    let ids = serde_json::from_str(&known.ids).unwrap_or_default();
+    Ok(Done { position: Some(known.position), ids })
+}
+
+fn conflict() -> CommandError {
+    Refusal::new("CONFLICT", "others keep changing the same; try again").into()
+}

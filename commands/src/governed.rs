@@ -1,0 +1,125 @@
+//! The rules that stand between a command and its aggregate.
+
+use orion_domain::values::{TrendStatus, UserId};
+use orion_domain::{
+    AggregateRoot, Content, ContentCommand, Provider, ProviderCommand, Publish, PublishCommand,
+    Session, SessionCommand, SocialAccount, SocialAccountCommand, Trend, TrendCommand, User,
+    UserCommand,
+};
+use orion_store::Loaded;
+
+use crate::error::{CommandError, Refusal};
+use crate::policy::Action;
+use crate::unit::Unit;
+
+/// An aggregate that takes commands from outside.
+pub trait Governed: AggregateRoot<Command: Clone + Send + Sync> + Clone + 'static {
+    /// What a command is to the policy.
+    fn action(command: &Self::Command) -> Action;
+
+    /// Whose aggregate it is; `None` is everyone's.
+    fn owner_of(loaded: &Loaded<Self>) -> Option<UserId> {
+        loaded.aggregate.owner()
+    }
+
+    /// Checks what the command says of other aggregates, so that a foreign key of the read model
+    /// can never fail.
+    fn check_references(
+        unit: &Unit<'_>,
+        command: &Self::Command,
+    ) -> impl Future<Output = Result<(), CommandError>> + Send {
+        let _ = (unit, command);
+        std::future::ready(Ok(()))
+    }
+}
+
+impl Governed for Trend {
+    fn action(_: &TrendCommand) -> Action {
+        Action::ManageTrends
+    }
+}
+
+impl Governed for Content {
+    fn action(command: &ContentCommand) -> Action {
+        match command {
+            ContentCommand::Draft { .. }
+            | ContentCommand::Edit { .. }
+            | ContentCommand::StartGeneration { .. }
+            | ContentCommand::StartStage { .. }
+            | ContentCommand::CompleteStage { .. }
+            | ContentCommand::FailStage { .. }
+            | ContentCommand::WriteScript { .. }
+            | ContentCommand::AttachMediaAsset { .. }
+            | ContentCommand::SubmitForReview
+            | ContentCommand::ReturnToDraft => Action::ManageContents,
+            ContentCommand::Approve { .. } | ContentCommand::Reject { .. } => {
+                Action::ReviewContents
+            }
+            ContentCommand::MarkPublished { .. } => Action::Internal,
+        }
+    }
+
+    async fn check_references(
+        unit: &Unit<'_>,
+        command: &ContentCommand,
+    ) -> Result<(), CommandError> {
+        let ContentCommand::Draft { trend_id, .. } = command else { return Ok(()) };
+        match unit.load::<Trend>(trend_id.0).await?.aggregate.status() {
+            Some(TrendStatus::Active) => Ok(()),
+            Some(status @ (TrendStatus::Expired | TrendStatus::Archived)) => {
+                Err(Refusal::new("TREND_NOT_ACTIVE", format!("the trend is {status}, not active"))
+                    .at("trendId")
+                    .into())
+            }
+            None => Err(Refusal::new("NOT_FOUND", "there is no such trend").at("trendId").into()),
+        }
+    }
+}
+
+impl Governed for Publish {
+    fn action(_: &PublishCommand) -> Action {
+        Action::Publish
+    }
+}
+
+impl Governed for SocialAccount {
+    fn action(_: &SocialAccountCommand) -> Action {
+        Action::ManageSocialAccounts
+    }
+}
+
+impl Governed for Provider {
+    fn action(_: &ProviderCommand) -> Action {
+        Action::ManageProviders
+    }
+}
+
+impl Governed for Session {
+    fn action(command: &SessionCommand) -> Action {
+        match command {
+            SessionCommand::Start { .. } | SessionCommand::Rotate { .. } => Action::Authenticate,
+            SessionCommand::Revoke { .. } => Action::ManageOwnAccount,
+        }
+    }
+}
+
+impl Governed for User {
+    fn action(command: &UserCommand) -> Action {
+        match command {
+            UserCommand::Register { .. } | UserCommand::LogIn { .. } => Action::Authenticate,
+            UserCommand::UpdateProfile(_)
+            | UserCommand::VerifyEmail
+            | UserCommand::ChangePassword { .. }
+            | UserCommand::UpdateSettings { .. }
+            | UserCommand::LinkOAuthAccount(_)
+            | UserCommand::UnlinkOAuthAccount { .. } => Action::ManageOwnAccount,
+            UserCommand::ChangeRole { .. } | UserCommand::Deactivate | UserCommand::Reactivate => {
+                Action::ManageUsers
+            }
+        }
+    }
+
+    fn owner_of(loaded: &Loaded<Self>) -> Option<UserId> {
+        Some(UserId(loaded.id))
+    }
+}

@@ -1,0 +1,122 @@
+//! Passwords: parsed at the edge, hashed by bcrypt away from the async threads.
+
+use std::sync::Arc;
+
+use orion_domain::values::Personal;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use crate::error::{CommandError, Refusal};
+
+/// bcrypt reads no more bytes than this; a longer password would be cut silently.
+const BYTES_MAX: usize = 72;
+
+/// The fewest characters of a new password.
+const CHARS_MIN: usize = 12;
+
+/// A new password that may be set.
+#[derive(Clone, Debug)]
+pub struct Password(Personal<String>);
+
+impl Password {
+    /// Accepts 12 characters or more in at most 72 bytes.
+    pub fn parse(raw: &str) -> Result<Self, Refusal> {
+        if raw.chars().count() < CHARS_MIN {
+            let message = format!("the password must have at least {CHARS_MIN} characters");
+            return Err(Refusal::new("PASSWORD_TOO_SHORT", message).at("password"));
+        }
+        if raw.len() > BYTES_MAX {
+            let message = format!("the password must have at most {BYTES_MAX} bytes");
+            return Err(Refusal::new("PASSWORD_TOO_LONG", message).at("password"));
+        }
+        if raw.contains('\0') {
+            let message = "the password must not contain the character U+0000";
+            return Err(Refusal::new("INVALID_CHARACTER", message).at("password"));
+        }
+        Ok(Self(Personal::new(raw.to_owned())))
+    }
+}
+
+/// Hashes and compares passwords, at most one per core at a time. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Passwords {
+    cost: u32,
+    permits: Arc<Semaphore>,
+    /// Compared with when there is no such user, so that the answer takes as long.
+    decoy: Arc<str>,
+}
+
+impl Passwords {
+    /// Hashes with a cost of 2^`cost` rounds. Takes as long as one hash.
+    pub fn new(cost: u32) -> Result<Self, bcrypt::BcryptError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let decoy = bcrypt::hash("a password that nobody has", cost)?;
+        Ok(Self { cost, permits: Arc::new(Semaphore::new(cores)), decoy: decoy.into() })
+    }
+
+    /// The bcrypt hash of a new password.
+    pub async fn hash(&self, password: &Password) -> Result<Personal<String>, CommandError> {
+        let (password, cost) = (password.clone(), self.cost);
+        let hash = self.off_thread(move || bcrypt::hash(password.0.expose(), cost)).await?;
+        Ok(Personal::new(hash))
+    }
+
+    /// True when the password belongs to the hash. Without a hash it takes as long, and is false.
+    pub async fn verify(
+        &self,
+        password: Personal<String>,
+        hash: Option<&Personal<String>>,
+    ) -> Result<bool, CommandError> {
+        let known = hash.map(|hash| hash.expose().clone());
+        let is_known = known.is_some();
+        let hash = known.unwrap_or_else(|| self.decoy.to_string());
+        // No password longer than this was ever set, and bcrypt must not compare a part of it.
+        let is_possible = password.expose().len() <= BYTES_MAX && !password.expose().contains('\0');
+        let matches = self
+            .off_thread(move || {
+                let presented = if is_possible { password.expose().as_str() } else { "" };
+                bcrypt::verify(presented, &hash)
+            })
+            .await?;
+        Ok(matches && is_known && is_possible)
+    }
+
+    async fn off_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, bcrypt::BcryptError> + Send + 'static,
+    ) -> Result<T, CommandError> {
+        // The semaphore is never closed, and without it the work may as well go on.
+        let _permit = self.permits.acquire().await.ok();
+        match spawn_blocking(work).await {
+            Ok(result) => result.map_err(|error| CommandError::Hash(error.into())),
+            Err(panic) => Err(CommandError::Hash(panic.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_passwords_are_long_enough_and_not_cut() {
+        assert_eq!(Password::parse("short").unwrap_err().code, "PASSWORD_TOO_SHORT");
+        assert_eq!(Password::parse(&"a".repeat(73)).unwrap_err().code, "PASSWORD_TOO_LONG");
+        assert_eq!(Password::parse("a password\0with nul").unwrap_err().code, "INVALID_CHARACTER");
+        assert!(Password::parse("correct horse battery").is_ok());
+    }
+
+    #[tokio::test]
+    async fn only_the_right_password_of_a_known_user_matches() {
+        let passwords = Passwords::new(4).unwrap();
+        let hash =
+            passwords.hash(&Password::parse("correct horse battery").unwrap()).await.unwrap();
+        let verify = async |password: &str, hash| {
+            passwords.verify(Personal::new(password.to_owned()), hash).await.unwrap()
+        };
+        assert!(verify("correct horse battery", Some(&hash)).await);
+        assert!(!verify("wrong horse battery", Some(&hash)).await);
+        assert!(!verify("a password that nobody has", None).await);
+        assert!(!verify(&"a".repeat(100), Some(&hash)).await);
+    }
+}

@@ -1,0 +1,9 @@
+//! Reactors turn events into commands. A replay never runs them: they are not projections.
+
+mod expire_trends;
+mod mark_published;
+mod runner;
+
+pub use expire_trends::expire_trends;
+pub use mark_published::MarkPublished;
+pub use runner::{Reactor, run};

@@ -1,0 +1,131 @@
+//! Runs a reactor: one leader among all servers, its own checkpoint, each event until it is done.
+
+use std::time::Duration;
+
+use orion_store::{Fact, Log, Position, StoreError};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, Postgres};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::actor::{Actor, Envelope};
+use crate::bus::Bus;
+use crate::error::CommandError;
+
+/// How long to wait after a failure, and between two looks at the leader's lock.
+const BACK_OFF: Duration = Duration::from_secs(1);
+
+/// The most events that are read at a time.
+const BATCH_MAX: usize = 500;
+
+/// The namespace of the ids of reactors' commands.
+const COMMANDS: Uuid = Uuid::from_u128(0x7f7c_3b2e_52a1_4d0b_9a55_9d6c_21d0_5e11);
+
+/// Turns events into commands.
+pub trait Reactor: Send + Sync {
+    /// Names the checkpoint; never changes.
+    const NAME: &'static str;
+
+    /// Does what an event asks for. An error means: try again.
+    ///
+    /// It may be called again for an event that it has seen; [`envelope`] makes a repeat harmless.
+    fn react(
+        &self,
+        bus: &Bus,
+        fact: &Fact,
+    ) -> impl Future<Output = Result<(), CommandError>> + Send;
+}
+
+/// The envelope of a reactor's command: caused by the event, known again when it is repeated.
+pub(crate) fn envelope(reactor: &str, cause: Position) -> Envelope {
+    let name = format!("{reactor}:{cause}");
+    let command_id = Uuid::new_v5(&COMMANDS, name.as_bytes());
+    Envelope {
+        command: Some((command_id, name.into_bytes())),
+        causation_id: Some(cause),
+        ..Envelope::of(Actor::System)
+    }
+}
+
+/// Runs a reactor until `stop`. Never ends because of a failure.
+pub async fn run<R: Reactor>(bus: Bus, reactor: R, stop: CancellationToken) {
+    let forever = async {
+        loop {
+            if let Err(error) = lead(&bus, &reactor).await {
+                let error: &dyn std::error::Error = &error;
+                warn!(error, reactor = R::NAME, "reactor failed, trying again");
+            }
+            tokio::time::sleep(BACK_OFF).await;
+        }
+    };
+    stop.run_until_cancelled(forever).await;
+}
+
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error("the database failed the reactor")]
+    Database(#[from] sqlx::Error),
+    #[error("reading the log")]
+    Log(#[from] StoreError),
+    #[error("reading the event at position {position}")]
+    Event { position: Position, source: orion_domain::DecodeError },
+    #[error("reacting to the event at position {position}")]
+    React { position: Position, source: CommandError },
+}
+
+async fn lead<R: Reactor>(bus: &Bus, reactor: &R) -> Result<(), RunError> {
+    let log = bus.log();
+    // The lock and the checkpoint live on one connection: who lost the one cannot move the other.
+    let mut connection = PoolConnection::<Postgres>::detach(log.pool().acquire().await?);
+    while !try_lock(&mut connection, R::NAME).await? {
+        tokio::time::sleep(BACK_OFF).await;
+    }
+    info!(reactor = R::NAME, "reactor leads");
+    let mut done = start(&mut connection, log, R::NAME).await?;
+    loop {
+        let events = log.tail().next(done, BATCH_MAX).await?;
+        if events.is_empty() {
+            // The tail was stopped, and with it soon this task.
+            return std::future::pending().await;
+        }
+        for event in events {
+            let position = event.position;
+            let fact = event.decode().map_err(|source| RunError::Event { position, source })?;
+            reactor
+                .react(bus, &fact)
+                .await
+                .map_err(|source| RunError::React { position, source })?;
+            done = position;
+        }
+        sqlx::query("UPDATE reactor_checkpoints SET position = $1 WHERE name = $2")
+            .bind(done.0)
+            .bind(R::NAME)
+            .execute(&mut connection)
+            .await?;
+    }
+}
+
+async fn try_lock(connection: &mut PgConnection, name: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended('orion reactor ' || $1, 0))")
+        .bind(name)
+        .fetch_one(connection)
+        .await
+}
+
+/// Where the reactor left off. A new one starts at the head: what is past is not its business.
+async fn start(connection: &mut PgConnection, log: &Log, name: &str) -> Result<Position, RunError> {
+    let head = log.head().await?;
+    sqlx::query(
+        "INSERT INTO reactor_checkpoints (name, position) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+    )
+    .bind(name)
+    .bind(head.0)
+    .execute(&mut *connection)
+    .await?;
+    let position = sqlx::query_scalar("SELECT position FROM reactor_checkpoints WHERE name = $1")
+        .bind(name)
+        .fetch_one(connection)
+        .await?;
+    Ok(Position(position))
+}

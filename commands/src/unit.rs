@@ -1,0 +1,165 @@
+//! A unit of work: what one command loads, decides and wants to write.
+
+use std::pin::Pin;
+
+use cqrs_es::event_sink::EventSink;
+use orion_store::{Commit, EventStore, Keys, Loaded, SNAPSHOT_EVERY, StoreError};
+use uuid::Uuid;
+
+use crate::actor::{Actor, Envelope};
+use crate::error::{CommandError, Refusal};
+use crate::governed::Governed;
+use crate::policy::{Action, may_touch};
+
+/// One thing that can be asked of Orion. It may run several times until its commit fits.
+pub trait UseCase: Sync {
+    /// What it is to the policy.
+    fn action(&self) -> Action;
+
+    /// Loads what it needs and decides; events gather in the unit.
+    fn decide(&self, unit: &mut Unit<'_>) -> impl Future<Output = Result<(), CommandError>> + Send;
+
+    /// The ids that it makes, as a JSON object, so that a repeat can answer with them.
+    fn ids(&self) -> serde_json::Value {
+        serde_json::json!({})
+    }
+}
+
+/// The plain use case: one command on one aggregate.
+#[derive(Clone, Debug)]
+pub struct Single<A: Governed> {
+    /// The aggregate.
+    pub id: Uuid,
+    /// The command.
+    pub command: A::Command,
+    /// The ids that the command makes.
+    pub ids: serde_json::Value,
+}
+
+impl<A: Governed> Single<A> {
+    /// A command that makes no id.
+    pub fn new(id: impl Into<Uuid>, command: A::Command) -> Self {
+        Self { id: id.into(), command, ids: serde_json::json!({}) }
+    }
+
+    /// A command whose answer names ids that it makes.
+    #[must_use]
+    pub fn with_ids(self, ids: serde_json::Value) -> Self {
+        Self { ids, ..self }
+    }
+}
+
+impl<A: Governed> UseCase for Single<A> {
+    fn action(&self) -> Action {
+        A::action(&self.command)
+    }
+
+    async fn decide(&self, unit: &mut Unit<'_>) -> Result<(), CommandError> {
+        A::check_references(unit, &self.command).await?;
+        let mut loaded = unit.load_to_change::<A>(self.id).await?;
+        unit.handle(&mut loaded, self.command.clone()).await
+    }
+
+    fn ids(&self) -> serde_json::Value {
+        self.ids.clone()
+    }
+}
+
+/// What a use case works with.
+pub struct Unit<'a> {
+    store: &'a EventStore,
+    keys: &'a Keys,
+    envelope: &'a Envelope,
+    commit: Commit,
+    snapshots: Vec<Snapshot>,
+}
+
+/// Writes a snapshot when the commit has succeeded.
+pub(crate) type Snapshot =
+    Box<dyn FnOnce(EventStore) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+impl<'a> Unit<'a> {
+    pub(crate) fn new(
+        store: &'a EventStore,
+        keys: &'a Keys,
+        envelope: &'a Envelope,
+        command_id: Uuid,
+    ) -> Self {
+        let commit = Commit::new(envelope.metadata(command_id));
+        Self { store, keys, envelope, commit, snapshots: Vec::new() }
+    }
+
+    /// Who acts.
+    pub fn actor(&self) -> &Actor {
+        &self.envelope.actor
+    }
+
+    /// The keys for claims and credentials.
+    pub fn keys(&self) -> &Keys {
+        self.keys
+    }
+
+    /// The log's event store.
+    pub fn store(&self) -> &EventStore {
+        self.store
+    }
+
+    /// An aggregate as it is, to look at; an empty one where there is none.
+    pub async fn load<A: Governed>(&self, id: Uuid) -> Result<Loaded<A>, StoreError> {
+        self.store.load(id).await
+    }
+
+    /// An aggregate that the actor may see; to others it is as empty as if it were not there.
+    pub async fn load_visible<A: Governed>(&self, id: Uuid) -> Result<Loaded<A>, StoreError> {
+        let loaded = self.load::<A>(id).await?;
+        if may_touch(self.actor(), A::owner_of(&loaded)) || !loaded.aggregate.exists() {
+            Ok(loaded)
+        } else {
+            Ok(Loaded { id, version: 0, aggregate: A::default() })
+        }
+    }
+
+    /// The same, at the version that the sender decided on.
+    pub async fn load_to_change<A: Governed>(&self, id: Uuid) -> Result<Loaded<A>, CommandError> {
+        let loaded = self.load_visible::<A>(id).await?;
+        match self.envelope.expected_version {
+            Some(expected) if loaded.aggregate.exists() && loaded.version != expected => {
+                let message = format!("the version is {}, not {expected}", loaded.version);
+                Err(Refusal::new("VERSION_CONFLICT", message).at("expectedVersion").into())
+            }
+            Some(_) | None => Ok(loaded),
+        }
+    }
+
+    /// Lets an aggregate decide, and gathers its events with what they claim.
+    pub async fn handle<A: Governed>(
+        &mut self,
+        loaded: &mut Loaded<A>,
+        command: A::Command,
+    ) -> Result<(), CommandError> {
+        let mut before = loaded.aggregate.clone();
+        let sink = EventSink::default();
+        loaded.aggregate.handle(command, &(), &sink).await.map_err(Refusal::from)?;
+        let events = sink.collect().await;
+        for event in &events {
+            for change in before.claims(event) {
+                self.commit.claim(loaded.id, self.keys.stored_claim(change));
+            }
+            before.apply(event.clone());
+        }
+        self.commit.append::<A>(loaded.id, loaded.version, &events)?;
+        let version = loaded.version + i64::try_from(events.len()).unwrap_or(i64::MAX);
+        if version / SNAPSHOT_EVERY > loaded.version / SNAPSHOT_EVERY {
+            let (id, aggregate) = (loaded.id, loaded.aggregate.clone());
+            self.snapshots.push(Box::new(move |store| {
+                Box::pin(async move { store.save_snapshot(id, version, &aggregate).await })
+            }));
+        }
+        loaded.version = version;
+        Ok(())
+    }
+
+    pub(crate) fn into_parts(self) -> (Commit, Vec<Snapshot>) {
+        (self.commit, self.snapshots)
+    }
+}

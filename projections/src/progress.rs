@@ -1,0 +1,110 @@
+//! How far a projection is, for those who wait for it.
+
+use std::time::Duration;
+
+use orion_store::Position;
+use sqlx::{Executor, PgPool, Postgres};
+use tokio::sync::watch;
+
+/// Whether a projection goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It follows the log.
+    Running,
+    /// An event could not be applied; it waits for a fix and `orion-replay resume`.
+    Stopped {
+        /// What was wrong.
+        error: String,
+    },
+}
+
+/// A projection's place in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Everything up to here is applied.
+    pub position: Position,
+    /// Whether it goes on.
+    pub status: Status,
+}
+
+/// Why a checkpoint could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgressError {
+    /// PostgreSQL refused or could not be reached.
+    #[error("reading the checkpoint of a projection")]
+    Database(#[from] sqlx::Error),
+    /// No projection of that name, or it is not stopped.
+    #[error("no stopped projection is called {name:?}")]
+    NotStopped {
+        /// The name that was asked for.
+        name: String,
+    },
+}
+
+/// A live view of a projection's checkpoint, shared by all who wait for it in this process.
+#[derive(Clone, Debug)]
+pub struct Progress(pub(crate) watch::Receiver<Checkpoint>);
+
+impl Progress {
+    /// The newest checkpoint that this process has seen.
+    pub fn now(&self) -> Checkpoint {
+        self.0.borrow().clone()
+    }
+
+    /// Waits until the projection has applied a position. False when it is stopped before it, or
+    /// when the time is up.
+    pub async fn reached(&self, position: Position, wait_at_most: Duration) -> bool {
+        let mut checkpoints = self.0.clone();
+        let settled = checkpoints.wait_for(|checkpoint| {
+            checkpoint.position >= position || checkpoint.status != Status::Running
+        });
+        match tokio::time::timeout(wait_at_most, settled).await {
+            Ok(Ok(checkpoint)) => checkpoint.position >= position,
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+
+    /// Waits until the checkpoint changes; false when the projector of this process is gone.
+    pub async fn changed(&mut self) -> bool {
+        self.0.changed().await.is_ok()
+    }
+}
+
+/// Reads a projection's checkpoint; a projection that never ran is at the start.
+pub async fn checkpoint<'c>(
+    executor: impl Executor<'c, Database = Postgres>,
+    name: &str,
+) -> Result<Checkpoint, ProgressError> {
+    let row: Option<(i64, bool, Option<String>)> = sqlx::query_as(
+        "SELECT position, status = 'stopped', error FROM projection.checkpoints WHERE name = $1",
+    )
+    .bind(name)
+    .fetch_optional(executor)
+    .await?;
+    Ok(match row {
+        None => Checkpoint { position: Position::START, status: Status::Running },
+        Some((position, false, _)) => {
+            Checkpoint { position: Position(position), status: Status::Running }
+        }
+        Some((position, true, error)) => Checkpoint {
+            position: Position(position),
+            status: Status::Stopped { error: error.unwrap_or_default() },
+        },
+    })
+}
+
+/// Lets a stopped projection try its event again.
+pub async fn resume(pool: &PgPool, name: &str) -> Result<(), ProgressError> {
+    let resumed = sqlx::query(
+        "UPDATE projection.checkpoints SET status = 'running', error = NULL, updated_at = now()
+         WHERE name = $1 AND status = 'stopped'",
+    )
+    .bind(name)
+    .execute(pool)
+    .await?;
+    if resumed.rows_affected() == 1 {
+        Ok(())
+    } else {
+        Err(ProgressError::NotStopped { name: name.to_owned() })
+    }
+}

@@ -1,0 +1,241 @@
+//! The live projector: follows the log and keeps the documented tables up to date.
+//!
+//! Every server runs one; an advisory lock makes one of them the leader. The leader holds the lock
+//! and writes on one and the same connection, so that a leader that lost its lock cannot write.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use orion_domain::DecodeError;
+use orion_store::{Fact, Log, Position, RecordedEvent, StoreError};
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection, PgConnection, PgPool, Postgres};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::READ_MODEL;
+use crate::apply::apply;
+use crate::progress::{Checkpoint, Progress, ProgressError, Status, checkpoint};
+
+/// The advisory lock of the leader.
+const LEADER_LOCK: i64 = 7_165_914_212;
+
+/// The most events in one transaction.
+const BATCH_MAX: usize = 500;
+
+/// How often a standby looks at the lock and the checkpoint, and a stopped one at its status.
+const STANDBY_EVERY: Duration = Duration::from_millis(250);
+
+/// How long to wait after a failure of the database.
+const BACK_OFF: Duration = Duration::from_millis(500);
+
+/// Keeps the documented tables up to date with a log.
+#[derive(Debug)]
+pub struct Projector {
+    log: Log,
+    pool: PgPool,
+    progress: watch::Sender<Checkpoint>,
+}
+
+/// Why a leader gave up its place.
+#[derive(Debug, thiserror::Error)]
+enum LeaderError {
+    #[error("the database failed the projector")]
+    Database(#[from] sqlx::Error),
+    #[error("reading the checkpoint")]
+    Progress(#[from] ProgressError),
+    #[error("reading the log")]
+    Log(#[from] StoreError),
+    #[error("another projector has moved the checkpoint from {expected}")]
+    Overtaken { expected: Position },
+}
+
+/// Why an event cannot be applied, now or ever.
+#[derive(Debug, thiserror::Error)]
+enum PoisonError {
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    #[error("the tables refuse the event: {0}")]
+    Apply(sqlx::Error),
+}
+
+impl Projector {
+    /// A projector that writes through `pool`, and the view of its progress.
+    pub fn new(log: Log, pool: PgPool) -> (Self, Progress) {
+        let start = Checkpoint { position: Position::START, status: Status::Running };
+        let (progress, receiver) = watch::channel(start);
+        (Self { log, pool, progress }, Progress(receiver))
+    }
+
+    /// Runs until `stop`, as the leader or waiting to be it. Never ends because of a failure.
+    pub async fn run(self, stop: CancellationToken) {
+        stop.run_until_cancelled(self.run_forever()).await;
+    }
+
+    async fn run_forever(&self) {
+        loop {
+            match self.stand_for_election().await {
+                Ok(connection) => {
+                    info!(projection = READ_MODEL, "projector leads");
+                    // `lead` ends only with an error; dropping the connection gives the lock back.
+                    if let Err(error) = self.lead(connection).await {
+                        let error: &dyn std::error::Error = &error;
+                        warn!(error, projection = READ_MODEL, "projector stopped leading");
+                    }
+                }
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    warn!(error, projection = READ_MODEL, "projector cannot stand for election");
+                }
+            }
+            tokio::time::sleep(BACK_OFF).await;
+        }
+    }
+
+    /// Waits for the leader's lock; meanwhile passes on the progress of who has it.
+    async fn stand_for_election(&self) -> Result<PgConnection, LeaderError> {
+        let mut connection = PoolConnection::<Postgres>::detach(self.pool.acquire().await?);
+        loop {
+            self.progress.send_replace(checkpoint(&mut connection, READ_MODEL).await?);
+            let is_leader: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+                .bind(LEADER_LOCK)
+                .fetch_one(&mut connection)
+                .await?;
+            if is_leader {
+                return Ok(connection);
+            }
+            tokio::time::sleep(STANDBY_EVERY).await;
+        }
+    }
+
+    async fn lead(&self, mut connection: PgConnection) -> Result<(), LeaderError> {
+        sqlx::query("INSERT INTO projection.checkpoints (name) VALUES ($1) ON CONFLICT DO NOTHING")
+            .bind(READ_MODEL)
+            .execute(&mut connection)
+            .await?;
+        loop {
+            let Checkpoint { position, status } = checkpoint(&mut connection, READ_MODEL).await?;
+            let running = status == Status::Running;
+            self.progress.send_replace(Checkpoint { position, status });
+            if running {
+                self.follow(&mut connection, position).await?;
+            } else {
+                tokio::time::sleep(STANDBY_EVERY).await;
+            }
+        }
+    }
+
+    /// Applies what comes, until an event cannot be applied.
+    async fn follow(&self, connection: &mut PgConnection, from: Position) -> Result<(), LeaderError> {
+        let mut applied = from;
+        loop {
+            let events = self.log.tail().next(applied, BATCH_MAX).await?;
+            let Some(newest) = events.last().map(|event| event.position) else {
+                // The tail was stopped, and with it soon this task.
+                return std::future::pending().await;
+            };
+            if self.apply_batch(connection, applied, &events).await? {
+                applied = newest;
+            } else if let Some(poisoned) = self.apply_singly(connection, applied, &events).await? {
+                return self.stop_at(connection, &poisoned.0, &poisoned.1).await;
+            } else {
+                applied = newest;
+            }
+        }
+    }
+
+    /// Applies a batch in one transaction. False when an event in it cannot be applied so.
+    async fn apply_batch(
+        &self,
+        connection: &mut PgConnection,
+        applied: Position,
+        events: &[Arc<RecordedEvent>],
+    ) -> Result<bool, LeaderError> {
+        let facts: Result<Vec<Fact>, DecodeError> = events.iter().map(|event| event.decode()).collect();
+        let Ok(facts) = facts else { return Ok(false) };
+        match self.write(connection, applied, &facts).await {
+            Ok(()) => Ok(true),
+            Err(LeaderError::Database(error)) if is_about_data(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Applies a batch event by event: a value that one event frees, a later one may take.
+    /// Gives the first event that cannot be applied, and why.
+    async fn apply_singly(
+        &self,
+        connection: &mut PgConnection,
+        mut applied: Position,
+        events: &[Arc<RecordedEvent>],
+    ) -> Result<Option<(Arc<RecordedEvent>, PoisonError)>, LeaderError> {
+        for event in events {
+            let fact = match event.decode() {
+                Ok(fact) => fact,
+                Err(error) => return Ok(Some((event.clone(), error.into()))),
+            };
+            match self.write(connection, applied, std::slice::from_ref(&fact)).await {
+                Ok(()) => applied = event.position,
+                Err(LeaderError::Database(error)) if is_about_data(&error) => {
+                    return Ok(Some((event.clone(), PoisonError::Apply(error))));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// One transaction: the rows and the checkpoint, both or none.
+    async fn write(
+        &self,
+        connection: &mut PgConnection,
+        applied: Position,
+        facts: &[Fact],
+    ) -> Result<(), LeaderError> {
+        let Some(newest) = facts.last() else { return Ok(()) };
+        let mut transaction = connection.begin().await?;
+        apply(&mut transaction, facts).await?;
+        let moved = sqlx::query(
+            "UPDATE projection.checkpoints SET position = $1, updated_at = now()
+             WHERE name = $2 AND position = $3 AND status = 'running'",
+        )
+        .bind(newest.position.0)
+        .bind(READ_MODEL)
+        .bind(applied.0)
+        .execute(&mut *transaction)
+        .await?;
+        if moved.rows_affected() != 1 {
+            return Err(LeaderError::Overtaken { expected: applied });
+        }
+        transaction.commit().await?;
+        self.progress.send_replace(Checkpoint { position: newest.position, status: Status::Running });
+        Ok(())
+    }
+
+    /// Nothing is ever skipped: the projection waits before the event until it is told to go on.
+    async fn stop_at(
+        &self,
+        connection: &mut PgConnection,
+        event: &RecordedEvent,
+        poison: &PoisonError,
+    ) -> Result<(), LeaderError> {
+        // Without the sources: serde's could quote a personal value from the payload.
+        let message = format!("position {} ({}): {poison}", event.position, event.event_type);
+        error!(projection = READ_MODEL, position = event.position.0, error = %message, "projection stopped");
+        sqlx::query(
+            "UPDATE projection.checkpoints SET status = 'stopped', error = $1, updated_at = now() WHERE name = $2",
+        )
+        .bind(message)
+        .bind(READ_MODEL)
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+}
+
+/// SQLSTATE classes that blame a value rather than the server: data exception, integrity, limit.
+fn is_about_data(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
+        || matches!(error, sqlx::Error::Encode(_) | sqlx::Error::ColumnDecode { .. })
+}
