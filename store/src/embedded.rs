@@ -12,6 +12,7 @@ mod error;
 mod place;
 mod postmaster;
 
+use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -45,12 +46,21 @@ const SETTINGS: [&str; 3] = [
 
 /// A running embedded PostgreSQL. It holds the lock of its data directory; dropping it without
 /// [`stop`](Self::stop) leaves the postmaster to the next start.
-#[derive(Debug)]
 pub struct Embedded {
     cluster: Cluster,
     pid: i32,
     url: String,
     _lock: Lock,
+}
+
+/// Without the URL, which has the password.
+impl fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Embedded")
+            .field("cluster", &self.cluster.dir)
+            .field("pid", &self.pid)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Embedded {

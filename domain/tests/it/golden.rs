@@ -172,7 +172,7 @@ fn an_aggregate_reads_its_own_events_as_all_do() {
     fn decode<E: DomainEvent>(types: &[(&str, &str)], golden: &Golden) -> E {
         let Golden { event_type, event_version, payload } = golden;
         let event = event::decode(types, event_type, event_version, &payload.to_string()).unwrap();
-        let parsed: E = event::decode_value(event_type, event_version, payload.clone()).unwrap();
+        let parsed: E = event::decode_value(event_type, event_version, payload).unwrap();
         assert!(parsed == event, "{event_type} reads otherwise from a parsed payload");
         event
     }
@@ -342,7 +342,7 @@ fn an_unknown_version_is_told() {
 #[test]
 fn a_parsed_payload_is_read_in_its_version_only() {
     let payload = json!({"by": "0197a000-0000-7000-8000-000000000002"});
-    match event::decode_value::<ContentEvent>("content.approved", "2", payload) {
+    match event::decode_value::<ContentEvent>("content.approved", "2", &payload) {
         Err(DecodeError::Unknown { event_type, version }) => {
             assert_eq!((event_type.as_str(), version.as_str()), ("content.approved", "2"));
         }

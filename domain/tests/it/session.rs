@@ -111,6 +111,17 @@ fn a_revoked_session_is_over() {
 }
 
 #[test]
+fn only_the_living_token_tells_whose_session_it_is() {
+    let holder = |history: &[_], hash| fold::<Session>(history.to_vec()).holder_of(&secret(hash));
+    assert_eq!(holder(&[], "hash-1"), None);
+    assert_eq!(holder(&[session_started()], "hash-1"), Some(ADA));
+    assert_eq!(holder(&[session_started()], "stolen"), None);
+    assert_eq!(holder(&[session_started(), session_rotated()], "hash-1"), None);
+    assert_eq!(holder(&[session_started(), session_rotated()], "hash-2"), Some(ADA));
+    assert_eq!(holder(&[session_started(), revoked()], "hash-1"), None);
+}
+
+#[test]
 fn a_session_belongs_to_who_signed_in_and_claims_nothing() {
     assert_eq!(fold::<Session>([]).owner(), None);
     assert_eq!(fold::<Session>([session_started(), revoked()]).owner(), Some(ADA));

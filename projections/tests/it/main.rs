@@ -1,1 +1,11 @@
+//! What the read models show, and the tables that hold it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a fixture that is wrong should stop its test where it stands"
+)]
+
+mod folds;
+mod golden;
 mod schema;
+mod tables;

@@ -130,6 +130,8 @@ async fn secrets_are_private_and_the_network_is_local() {
     let embedded = Embedded::start(dir.path()).await.unwrap();
     let password = fs::metadata(dir.path().join("postgres.password")).unwrap();
     assert_eq!(password.permissions().mode() & 0o777, 0o600);
+    let secret = fs::read_to_string(dir.path().join("postgres.password")).unwrap();
+    assert!(embedded.url().contains(&secret) && !format!("{embedded:?}").contains(&secret));
     let sql = "SELECT count(*) FROM pg_settings WHERE (name, setting) IN
         (('listen_addresses', '127.0.0.1'), ('unix_socket_directories', ''),
          ('data_checksums', 'on'), ('TimeZone', 'UTC'), ('password_encryption', 'scram-sha-256'))";

@@ -1,0 +1,218 @@
+//! What resolvers work with: the application, the caller, and the way from input to outcome.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_graphql::dataloader::DataLoader;
+use async_graphql::{Context, Error, ID, Result};
+use orion_commands::{Action, Actor, Bus, Client, Envelope, Passwords, Refusal, UseCase, policy};
+use orion_projections::Progress;
+use orion_store::Position as LogPosition;
+use serde_json::Value;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::error::{UserError, bad_input, coded, failure, internal};
+use super::reader::{Entity, Found, Reader, RowKey};
+use super::scalars::{Position, uuid};
+use crate::auth::Tokens;
+
+/// How long an answer waits for the read model before it says `projected: false`.
+const PROJECTED_WITHIN: Duration = Duration::from_secs(5);
+
+/// What all requests share.
+#[derive(Clone)]
+pub struct App {
+    /// Takes commands.
+    pub bus: Bus,
+    /// Hashes passwords.
+    pub passwords: Passwords,
+    /// Issues and checks access tokens.
+    pub tokens: Arc<Tokens>,
+    /// How far the read model is.
+    pub progress: Progress,
+    /// Connections for queries.
+    pub pool: PgPool,
+}
+
+/// What is known of one request.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Who asks.
+    pub actor: Actor,
+    /// Ties together what belongs to the request.
+    pub request_id: String,
+    /// The trace that it belongs to.
+    pub traceparent: Option<String>,
+    /// The program that asks.
+    pub client: Client,
+}
+
+/// What became of a mutation, as every payload says it.
+#[derive(Clone, Debug, async_graphql::SimpleObject)]
+pub struct Outcome {
+    /// The last event that the mutation wrote; null when it wrote none.
+    pub position: Option<Position>,
+    /// True when queries show what the mutation has done.
+    pub projected: bool,
+    /// Why it was refused; empty when it was done.
+    pub errors: Vec<UserError>,
+    /// The ids that the command made.
+    #[graphql(skip)]
+    pub ids: Value,
+}
+
+impl Outcome {
+    /// A mutation that was refused.
+    pub fn refused(refusal: Refusal) -> Self {
+        Self { position: None, projected: true, errors: vec![refusal.into()], ids: Value::Null }
+    }
+
+    /// An id that the command made, unless it was refused.
+    pub fn id(&self, name: &str) -> Option<Uuid> {
+        self.ids.get(name)?.as_str()?.parse().ok()
+    }
+
+    /// The id of an aggregate that was there before, unless the command was refused.
+    pub fn unless_refused(&self, id: impl Into<Uuid>) -> Option<Uuid> {
+        self.errors.is_empty().then(|| id.into())
+    }
+}
+
+/// The parts of an input that every mutation on an aggregate has.
+#[derive(Clone, Debug, Default)]
+pub struct CommandArgs {
+    /// The id that the client gave the command.
+    pub command_id: Option<ID>,
+    /// The version that the client decided on.
+    pub expected_version: Option<i32>,
+}
+
+/// What resolvers ask of their context.
+pub trait ContextExt {
+    /// What all requests share.
+    fn app(&self) -> &App;
+    /// What is known of this request.
+    fn caller(&self) -> &Caller;
+    /// Reads rows in batches.
+    fn loader(&self) -> &DataLoader<Reader>;
+    /// The caller, if its role may do this.
+    fn allow(&self, action: Action) -> Result<Actor>;
+    /// Waits until the read model has reached a position that the client has seen.
+    fn reach(&self, min_position: Option<Position>) -> impl Future<Output = Result<()>> + Send;
+    /// A row that the caller may see.
+    fn row<T: Entity>(&self, id: Uuid) -> impl Future<Output = Result<Option<Found<T>>>> + Send;
+    /// Builds a use case from the input, runs it, and waits for the read model.
+    fn command<U: UseCase>(
+        &self,
+        action: Action,
+        args: CommandArgs,
+        build: impl FnOnce(&Actor) -> Result<U, Refusal> + Send,
+    ) -> impl Future<Output = Result<Outcome>> + Send;
+    /// Runs a use case of authentication, or one that was built already.
+    fn run<U: UseCase>(
+        &self,
+        envelope: &Envelope,
+        use_case: &U,
+    ) -> impl Future<Output = Result<Outcome>> + Send;
+    /// The plain envelope of this request.
+    fn envelope(&self) -> Envelope;
+}
+
+impl ContextExt for Context<'_> {
+    fn app(&self) -> &App {
+        self.data_unchecked()
+    }
+
+    fn caller(&self) -> &Caller {
+        self.data_unchecked()
+    }
+
+    fn loader(&self) -> &DataLoader<Reader> {
+        self.data_unchecked()
+    }
+
+    fn allow(&self, action: Action) -> Result<Actor> {
+        let actor = self.caller().actor;
+        policy::allow(&actor, action).map_err(|error| match failure(error) {
+            Ok(refusal) => coded(refusal.message, refusal.code),
+            Err(error) => error,
+        })?;
+        Ok(actor)
+    }
+
+    async fn reach(&self, min_position: Option<Position>) -> Result<()> {
+        let Some(Position(position)) = min_position else { return Ok(()) };
+        let app = self.app();
+        if app.progress.now().position >= position {
+            return Ok(());
+        }
+        if app.bus.log().head().await.map_err(internal)? < position {
+            return Err(coded("the position is beyond the end of the log", "POSITION_AHEAD"));
+        }
+        if app.progress.reached(position, PROJECTED_WITHIN).await {
+            Ok(())
+        } else {
+            Err(coded("the read model has not reached the position in time", "TIMEOUT"))
+        }
+    }
+
+    async fn row<T: Entity>(&self, id: Uuid) -> Result<Option<Found<T>>> {
+        self.loader().load_one(RowKey::<T>(id, PhantomData)).await.map_err(internal)
+    }
+
+    async fn command<U: UseCase>(
+        &self,
+        action: Action,
+        args: CommandArgs,
+        build: impl FnOnce(&Actor) -> Result<U, Refusal> + Send,
+    ) -> Result<Outcome> {
+        let actor = self.allow(action)?;
+        let use_case = match build(&actor) {
+            Ok(use_case) => use_case,
+            Err(refusal) => return Ok(Outcome::refused(refusal)),
+        };
+        let command_id = args.command_id.as_ref().map(uuid).transpose()?;
+        let envelope = Envelope {
+            command: command_id.map(|id| Ok::<_, Error>((id, input_of(self)?))).transpose()?,
+            expected_version: args.expected_version.map(i64::from),
+            ..self.envelope()
+        };
+        self.run(&envelope, &use_case).await
+    }
+
+    async fn run<U: UseCase>(&self, envelope: &Envelope, use_case: &U) -> Result<Outcome> {
+        let done = match self.app().bus.run(envelope, use_case).await {
+            Ok(done) => done,
+            Err(error) => return failure(error).map(Outcome::refused),
+        };
+        let projected = match done.position {
+            Some(position) => self.app().progress.reached(position, PROJECTED_WITHIN).await,
+            None => true,
+        };
+        let position = done.position.map(Position);
+        Ok(Outcome { position, projected, errors: Vec::new(), ids: done.ids })
+    }
+
+    fn envelope(&self) -> Envelope {
+        let caller = self.caller();
+        Envelope {
+            correlation_id: Some(caller.request_id.clone()),
+            traceparent: caller.traceparent.clone(),
+            ..Envelope::of(caller.actor)
+        }
+    }
+}
+
+/// The mutation and its input as bytes, to know a repeated command again.
+fn input_of(ctx: &Context<'_>) -> Result<Vec<u8>> {
+    let field = ctx.field();
+    let arguments = field.arguments().map_err(|error| bad_input(error.message))?;
+    serde_json::to_vec(&(field.name(), arguments)).map_err(internal)
+}
+
+/// The position that the read model had reached when an answer was begun.
+pub fn read_position(app: &App) -> LogPosition {
+    app.progress.now().position
+}

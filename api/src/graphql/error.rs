@@ -1,0 +1,79 @@
+//! Failures as GraphQL errors with codes, refusals as data.
+
+use async_graphql::{Error, ErrorExtensions as _, SimpleObject};
+use orion_commands::{CommandError, Refusal};
+use orion_domain::Rejection;
+use tracing::error;
+use uuid::Uuid;
+
+/// Why a command was refused: something that the caller can act on.
+#[derive(Clone, Debug, SimpleObject)]
+pub struct UserError {
+    /// Stable, for programs: `EMAIL_TAKEN`, `NOT_IN_REVIEW`, `VERSION_CONFLICT`, …
+    pub code: String,
+    /// For people, in English.
+    pub message: String,
+    /// The field of the input that it is about.
+    pub field: Option<String>,
+}
+
+impl From<Refusal> for UserError {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            code: refusal.code.to_owned(),
+            message: refusal.message,
+            field: refusal.field.map(str::to_owned),
+        }
+    }
+}
+
+/// Names the field of the input that a value came from.
+pub trait AtField<T> {
+    /// The refusal of a value, about this field.
+    fn at(self, field: &'static str) -> Result<T, Refusal>;
+}
+
+impl<T, E: Rejection> AtField<T> for Result<T, E> {
+    fn at(self, field: &'static str) -> Result<T, Refusal> {
+        self.map_err(|error| Refusal::from(error).at(field))
+    }
+}
+
+/// The client asked for something that makes no sense.
+pub fn bad_input(message: impl Into<String>) -> Error {
+    coded(message, "BAD_USER_INPUT")
+}
+
+/// An error with a code.
+pub fn coded(message: impl Into<String>, code: &'static str) -> Error {
+    Error::new(message).extend_with(|_, extensions| extensions.set("code", code))
+}
+
+/// A failure of ours: logged once with all its causes; the client gets an id to ask about it.
+pub fn internal(failure: impl std::error::Error) -> Error {
+    let trace_id = Uuid::now_v7();
+    let mut causes = failure.to_string();
+    let mut source = failure.source();
+    while let Some(cause) = source {
+        causes = format!("{causes}: {cause}");
+        source = cause.source();
+    }
+    error!(%trace_id, error = causes, "request failed");
+    Error::new("something went wrong on our side").extend_with(|_, extensions| {
+        extensions.set("code", "INTERNAL");
+        extensions.set("traceId", trace_id.to_string());
+    })
+}
+
+/// What a command's failure is to the client; a refusal is handed back as data.
+pub fn failure(error: CommandError) -> Result<Refusal, Error> {
+    match error {
+        CommandError::Refused(refusal) => Ok(refusal),
+        CommandError::Unauthenticated => Err(coded("sign in first", "UNAUTHENTICATED")),
+        CommandError::Forbidden => Err(coded("your role does not allow this", "FORBIDDEN")),
+        CommandError::Overloaded => Err(coded("too many requests, try again soon", "RATE_LIMITED")),
+        CommandError::Store(_) | CommandError::Append(_) | CommandError::Hash(_) => {
+            Err(internal(error))
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Reads the tables for one caller: what the caller may not see is not there.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use async_graphql::dataloader::Loader;
+use async_graphql::{Context, Result};
+use chrono::{DateTime, Utc};
+use orion_commands::Actor;
+use orion_projections::Table;
+use sqlx::types::Json;
+use sqlx::{PgPool, Postgres, QueryBuilder, Row as _};
+use uuid::Uuid;
+
+use super::context::ContextExt as _;
+use super::error::internal;
+use super::page::{Order, Page};
+
+/// A table that GraphQL shows.
+pub trait Entity: Table {
+    /// SQL over the row `t` that gives its owner's id. `None`: everyone who may ask sees all rows.
+    const OWNER: Option<&'static str>;
+}
+
+/// A row that the caller may see.
+#[derive(Clone, Debug)]
+pub struct Found<T> {
+    /// The row.
+    pub row: T,
+    /// The version of the aggregate, where the row is one.
+    pub version: Option<i64>,
+}
+
+/// What a row must fulfil.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Condition {
+    /// The column has this value of this type in SQL.
+    Is(&'static str, &'static str, String),
+    /// The text column contains this text, in any case.
+    Contains(&'static str, String),
+    /// The column's time is this or later.
+    Since(&'static str, DateTime<Utc>),
+    /// The column's time is earlier.
+    Before(&'static str, DateTime<Utc>),
+}
+
+impl Condition {
+    fn push(&self, sql: &mut QueryBuilder<'_, Postgres>) {
+        match self {
+            Self::Is(column, sql_type, value) => {
+                sql.push(format!(" AND t.{column} = "));
+                sql.push_bind(value.clone()).push(format!("::{sql_type}"));
+            }
+            Self::Contains(column, text) => {
+                let escaped = text.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_");
+                sql.push(format!(" AND t.{column} ILIKE ")).push_bind(format!("%{escaped}%"));
+            }
+            Self::Since(column, time) => {
+                sql.push(format!(" AND t.{column} >= ")).push_bind(*time);
+            }
+            Self::Before(column, time) => {
+                sql.push(format!(" AND t.{column} < ")).push_bind(*time);
+            }
+        }
+    }
+}
+
+/// Names a row for the loader.
+pub struct RowKey<T>(pub Uuid, pub PhantomData<T>);
+
+/// Names the rows that are counted, for the loader.
+pub struct CountKey<T> {
+    /// What they fulfil.
+    pub conditions: Vec<Condition>,
+    /// The column of the parent, and the parent.
+    pub parent: Option<(&'static str, Uuid)>,
+    /// The table.
+    pub table: PhantomData<T>,
+}
+
+impl<T: Entity> CountKey<T> {
+    /// Counts the rows that the caller may see.
+    pub async fn load(&self, ctx: &Context<'_>) -> Result<i64> {
+        let count = ctx.loader().load_one(self.clone()).await.map_err(internal)?;
+        Ok(count.unwrap_or_default())
+    }
+}
+
+/// Names a page of rows for the loader.
+pub struct ListKey<T> {
+    /// The whole list.
+    pub count: CountKey<T>,
+    /// In this order.
+    pub order: Order,
+    /// This part of it.
+    pub page: Page,
+}
+
+// Derived instances would ask the same of T, which is only a name here.
+macro_rules! key {
+    ($name:ident by $($field:tt),*) => {
+        impl<T> Clone for $name<T> {
+            fn clone(&self) -> Self {
+                Self { $($field: self.$field.clone()),* }
+            }
+        }
+        impl<T> PartialEq for $name<T> {
+            fn eq(&self, other: &Self) -> bool {
+                $(self.$field == other.$field)&&*
+            }
+        }
+        impl<T> Eq for $name<T> {}
+        impl<T> Hash for $name<T> {
+            fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+                $(self.$field.hash(state);)*
+            }
+        }
+    };
+}
+key!(RowKey by 0, 1);
+key!(CountKey by conditions, parent, table);
+key!(ListKey by count, order, page);
+
+/// Reads for one caller, and batches what one request asks for.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    /// The connections for queries.
+    pub pool: PgPool,
+    /// Who asks.
+    pub actor: Actor,
+}
+
+const ROW: &str =
+    "to_json(t) AS row, (SELECT s.version FROM projection.streams s WHERE s.id = t.id) AS version";
+
+impl Reader {
+    /// Pushes the condition that hides what the caller may not see.
+    fn push_visible<T: Entity>(&self, sql: &mut QueryBuilder<'_, Postgres>) {
+        match T::OWNER {
+            Some(owner) if !self.actor.is_admin() => {
+                let user = self.actor.user_id().map(|id| id.0);
+                sql.push(format!(" AND {owner} = ")).push_bind(user);
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    /// Pushes everything that a row of the list must fulfil, but for its parent.
+    fn push_conditions<T: Entity>(&self, sql: &mut QueryBuilder<'_, Postgres>, key: &CountKey<T>) {
+        self.push_visible::<T>(sql);
+        for condition in &key.conditions {
+            condition.push(sql);
+        }
+    }
+
+    fn push_page<T: Entity>(&self, sql: &mut QueryBuilder<'_, Postgres>, key: &ListKey<T>) {
+        self.push_conditions(sql, &key.count);
+        let Order { column, sql_type, descending } = key.order;
+        let bounds = [(&key.page.after, !descending), (&key.page.before, descending)];
+        for (cursor, is_greater) in bounds {
+            if let Some(cursor) = cursor {
+                let than = if is_greater { '>' } else { '<' };
+                sql.push(format!(" AND (t.{column}, t.id) {than} ("));
+                sql.push_bind(cursor.value.clone()).push(format!("::{sql_type}, "));
+                sql.push_bind(cursor.id).push(")");
+            }
+        }
+        let direction = if descending == key.page.from_end { "ASC" } else { "DESC" };
+        sql.push(format!(" ORDER BY t.{column} {direction}, t.id {direction} LIMIT "));
+        sql.push_bind(key.page.size + 1);
+    }
+}
+
+impl<T: Entity> Loader<RowKey<T>> for Reader {
+    type Value = Found<T>;
+    type Error = Arc<sqlx::Error>;
+
+    async fn load(&self, keys: &[RowKey<T>]) -> Result<HashMap<RowKey<T>, Found<T>>, Self::Error> {
+        let mut sql = QueryBuilder::new(format!("SELECT {ROW} FROM {} t WHERE t.id = ANY (", T::NAME));
+        sql.push_bind(keys.iter().map(|key| key.0).collect::<Vec<_>>()).push(")");
+        self.push_visible::<T>(&mut sql);
+        let rows: Vec<(Json<T>, Option<i64>)> = sql.build_query_as().fetch_all(&self.pool).await?;
+        let found = |(Json(row), version): (Json<T>, _)| {
+            (RowKey(row.id(), PhantomData), Found { row, version })
+        };
+        Ok(rows.into_iter().map(found).collect())
+    }
+}
+
+impl<T: Entity> Loader<ListKey<T>> for Reader {
+    /// Each row with its ordered column as text, in the order of reading.
+    type Value = Vec<(String, Found<T>)>;
+    type Error = Arc<sqlx::Error>;
+
+    /// One statement for all lists that differ only by their parent.
+    async fn load(&self, keys: &[ListKey<T>]) -> Result<HashMap<ListKey<T>, Self::Value>, Self::Error> {
+        let mut found = HashMap::new();
+        for (like, alike) in group(keys, |key| &key.count.parent, |key| &mut key.count.parent) {
+            let column = like.order.column;
+            let page = format!("SELECT {ROW}, t.{column}::text AS sort FROM {} t WHERE true", T::NAME);
+            let mut sql = QueryBuilder::new("");
+            if let Some((parent, _)) = like.count.parent {
+                sql.push("SELECT p.id, page.row, page.version, page.sort FROM unnest(");
+                sql.push_bind(parents(&alike, |key| key.count.parent));
+                sql.push(format!(") AS p (id) CROSS JOIN LATERAL ({page} AND t.{parent} = p.id"));
+                self.push_page(&mut sql, &like);
+                sql.push(") page");
+            } else {
+                sql.push(format!("SELECT NULL::uuid AS id, page.* FROM ({page}"));
+                self.push_page(&mut sql, &like);
+                sql.push(") page");
+            }
+            let mut lists: HashMap<Option<Uuid>, Self::Value> = HashMap::new();
+            for row in sql.build().fetch_all(&self.pool).await? {
+                let Json(entity) = row.try_get("row")?;
+                let entry = Found { row: entity, version: row.try_get("version")? };
+                lists.entry(row.try_get("id")?).or_default().push((row.try_get("sort")?, entry));
+            }
+            for key in alike {
+                let parent = key.count.parent.map(|(_, id)| id);
+                found.insert(key, lists.remove(&parent).unwrap_or_default());
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl<T: Entity> Loader<CountKey<T>> for Reader {
+    type Value = i64;
+    type Error = Arc<sqlx::Error>;
+
+    async fn load(&self, keys: &[CountKey<T>]) -> Result<HashMap<CountKey<T>, i64>, Self::Error> {
+        let mut counts = HashMap::new();
+        for (like, alike) in group(keys, |key| &key.parent, |key| &mut key.parent) {
+            let parent = like.parent.map_or("NULL::uuid".to_owned(), |(column, _)| format!("t.{column}"));
+            let mut sql =
+                QueryBuilder::new(format!("SELECT {parent} AS id, count(*) FROM {} t WHERE true", T::NAME));
+            if like.parent.is_some() {
+                sql.push(format!(" AND {parent} = ANY ("));
+                sql.push_bind(parents(&alike, |key| key.parent)).push(")");
+            }
+            self.push_conditions(&mut sql, &like);
+            sql.push(" GROUP BY 1");
+            let rows: Vec<(Option<Uuid>, i64)> = sql.build_query_as().fetch_all(&self.pool).await?;
+            let found: HashMap<_, _> = rows.into_iter().collect();
+            for key in alike {
+                let parent = key.parent.map(|(_, id)| id);
+                counts.insert(key, found.get(&parent).copied().unwrap_or_default());
+            }
+        }
+        Ok(counts)
+    }
+}
+
+type Parent = Option<(&'static str, Uuid)>;
+
+/// The keys that differ only by their parent, together, with one of them for all.
+fn group<K: Clone + Eq + Hash>(
+    keys: &[K],
+    parent: impl Fn(&K) -> &Parent,
+    parent_mut: impl Fn(&mut K) -> &mut Parent,
+) -> HashMap<K, Vec<K>> {
+    let mut groups: HashMap<K, Vec<K>> = HashMap::new();
+    for key in keys {
+        let mut like = key.clone();
+        *parent_mut(&mut like) = parent(key).map(|(column, _)| (column, Uuid::nil()));
+        groups.entry(like).or_default().push(key.clone());
+    }
+    groups
+}
+
+fn parents<K>(keys: &[K], parent: impl Fn(&K) -> Parent) -> Vec<Uuid> {
+    keys.iter().filter_map(|key| parent(key).map(|(_, id)| id)).collect()
+}

@@ -1,0 +1,35 @@
+//! Scalars of the schema beyond the built-in ones.
+
+use async_graphql::{ID, InputValueError, InputValueResult, Result, Scalar, ScalarType, Value};
+use orion_store::Position as LogPosition;
+use uuid::Uuid;
+
+use super::error::bad_input;
+
+/// A place in the log, as a decimal string: "1" is the first event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position(pub LogPosition);
+
+#[Scalar]
+impl ScalarType for Position {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        let parsed = match &value {
+            Value::String(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
+            Value::Number(number) => number.as_i64().filter(|position| *position >= 0),
+            _ => None,
+        };
+        match parsed {
+            Some(position) => Ok(Self(LogPosition(position))),
+            None => Err(InputValueError::custom("a position is a decimal string, 0 or more")),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.to_string())
+    }
+}
+
+/// Reads a bare UUID.
+pub fn uuid(id: &ID) -> Result<Uuid> {
+    Uuid::parse_str(id).map_err(|_| bad_input("an id is a UUID"))
+}
