@@ -103,6 +103,8 @@ pub trait ContextExt {
     fn reach(&self, min_position: Option<Position>) -> impl Future<Output = Result<()>> + Send;
     /// A row that the caller may see.
     fn row<T: Entity>(&self, id: Uuid) -> impl Future<Output = Result<Option<Found<T>>>> + Send;
+    /// Drops what was read of a table, so that it is read again.
+    fn forget<T: Entity>(&self);
     /// Builds a use case from the input, runs it, and waits for the read model.
     fn command<U: UseCase>(
         &self,
@@ -160,6 +162,10 @@ impl ContextExt for Context<'_> {
 
     async fn row<T: Entity>(&self, id: Uuid) -> Result<Option<Found<T>>> {
         self.loader().load_one(RowKey::<T>(id, PhantomData)).await.map_err(internal)
+    }
+
+    fn forget<T: Entity>(&self) {
+        self.loader().clear::<RowKey<T>>();
     }
 
     async fn command<U: UseCase>(

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use async_graphql::dataloader::Loader;
-use async_graphql::{Context, Result};
+use async_graphql::{Context, ID, Result};
 use chrono::{DateTime, Utc};
 use orion_commands::Actor;
 use orion_projections::Table;
@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::context::ContextExt as _;
 use super::error::internal;
 use super::page::{Order, Page};
+use super::scalars::uuid;
 
 /// A table that GraphQL shows.
 pub trait Entity: Table {
@@ -47,6 +48,11 @@ pub enum Condition {
 }
 
 impl Condition {
+    /// The column is this id.
+    pub fn is_id(column: &'static str, id: Option<&ID>) -> Result<Option<Self>> {
+        id.map(|id| Ok(Self::Is(column, "uuid", uuid(id)?.to_string()))).transpose()
+    }
+
     fn push(&self, sql: &mut QueryBuilder<'_, Postgres>) {
         match self {
             Self::Is(column, sql_type, value) => {

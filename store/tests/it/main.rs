@@ -1,3 +1,12 @@
 //! One binary for all integration tests of the store.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "in the helpers, too, a panic is the failure of the test"
+)]
 
+mod append;
+mod append_only;
 mod embedded;
+mod fixtures;
+mod long_snapshot;
