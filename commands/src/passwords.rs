@@ -48,9 +48,10 @@ pub struct Passwords {
 
 impl Passwords {
     /// Hashes with a cost of 2^`cost` rounds. Takes as long as one hash.
-    pub fn new(cost: u32) -> Result<Self, bcrypt::BcryptError> {
+    pub fn new(cost: u32) -> Result<Self, CommandError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let decoy = bcrypt::hash("a password that nobody has", cost)?;
+        let decoy = bcrypt::hash("a password that nobody has", cost)
+            .map_err(|error| CommandError::Hash(error.into()))?;
         Ok(Self { cost, permits: Arc::new(Semaphore::new(cores)), decoy: decoy.into() })
     }
 

@@ -12,7 +12,7 @@ use crate::governed::Governed;
 use crate::policy::{Action, may_touch};
 
 /// One thing that can be asked of Orion. It may run several times until its commit fits.
-pub trait UseCase: Sync {
+pub trait UseCase: Send + Sync {
     /// What it is to the policy.
     fn action(&self) -> Action;
 

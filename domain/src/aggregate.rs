@@ -17,6 +17,9 @@ pub trait Rejection: std::error::Error + Send + Sync + 'static {
 
 /// An aggregate of Orion: decides on commands without side effects.
 pub trait AggregateRoot: Aggregate<Services = (), Error: Rejection> {
+    /// Every event type of the aggregate with its current version.
+    const EVENT_TYPES: &'static [(&'static str, &'static str)];
+
     /// Changes whenever the serialised state changes its shape; older snapshots are then ignored.
     const SNAPSHOT_SHAPE: i32;
 

@@ -599,6 +599,7 @@ fn check_stages(runs: &[Run]) -> Result<(), ContentError> {
 }
 
 impl AggregateRoot for Content {
+    const EVENT_TYPES: &'static [(&'static str, &'static str)] = ContentEvent::TYPES;
     const SNAPSHOT_SHAPE: i32 = 1;
 
     fn exists(&self) -> bool {

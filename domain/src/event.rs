@@ -1,10 +1,10 @@
 //! Events as the log keeps them: a stable type, a version, and a payload of the fields alone.
 
-use cqrs_es::DomainEvent;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use crate::aggregate::AggregateRoot;
 use crate::{
     ContentEvent, ProviderEvent, PublishEvent, SessionEvent, SocialAccountEvent, TrendEvent,
     UserEvent,
@@ -164,15 +164,17 @@ pub fn decode<E: DeserializeOwned>(
 }
 
 /// Reads one aggregate's event from a payload that is parsed already.
-pub fn decode_value<E: DomainEvent>(
+pub fn decode_value<A: AggregateRoot>(
     event_type: &str,
     version: &str,
     payload: &serde_json::Value,
-) -> Result<E, DecodeError> {
+) -> Result<A::Event, DecodeError> {
+    if !A::EVENT_TYPES.contains(&(event_type, version)) {
+        return Err(unknown(event_type, version));
+    }
     let tagged = serde_json::json!({ "type": event_type, "data": payload });
-    let event: E = serde_json::from_value(tagged)
-        .map_err(|source| DecodeError::Payload { event_type: event_type.to_owned(), source })?;
-    if event.event_version() == version { Ok(event) } else { Err(unknown(event_type, version)) }
+    serde_json::from_value(tagged)
+        .map_err(|source| DecodeError::Payload { event_type: event_type.to_owned(), source })
 }
 
 /// The payload of an event as JSON text: its fields without its type.
@@ -185,6 +187,48 @@ pub fn payload<E: Serialize>(event: &E) -> Result<String, serde_json::Error> {
     let tagged = serde_json::to_string(event)?;
     let Tagged { data } = serde_json::from_str(&tagged)?;
     Ok(data.get().to_owned())
+}
+
+/// The fields that hold personal or secret values, whichever event they are in. A `name` is one
+/// only in a user's events.
+const PRIVATE_FIELDS: [&str; 18] = [
+    "access_token",
+    "avatar_url",
+    "bio",
+    "config",
+    "credentials",
+    "display_name",
+    "email",
+    "first_name",
+    "ip",
+    "last_name",
+    "password_hash",
+    "provider_email",
+    "provider_user_id",
+    "refresh_token",
+    "settings",
+    "token_hash",
+    "user_agent",
+    "username",
+];
+
+/// A payload as it may be shown: personal and secret values are `"***"`.
+pub fn redacted(event_type: &str, mut payload: serde_json::Value) -> serde_json::Value {
+    redact(&mut payload, event_type.starts_with("user."));
+    payload
+}
+
+fn redact(value: &mut serde_json::Value, is_of_user: bool) {
+    let Some(fields) = value.as_object_mut() else { return };
+    for (key, value) in fields {
+        if PRIVATE_FIELDS.contains(&key.as_str()) || (is_of_user && key == "name") {
+            if !value.is_null() {
+                *value = "***".into();
+            }
+        } else {
+            redact(value, is_of_user);
+        }
+    }
 }
 
 fn unknown(event_type: &str, version: &str) -> DecodeError {

@@ -108,6 +108,7 @@ pub struct Provider {
 }
 
 impl AggregateRoot for Provider {
+    const EVENT_TYPES: &'static [(&'static str, &'static str)] = ProviderEvent::TYPES;
     const SNAPSHOT_SHAPE: i32 = 1;
 
     fn exists(&self) -> bool {

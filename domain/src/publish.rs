@@ -200,6 +200,7 @@ impl State {
 }
 
 impl AggregateRoot for Publish {
+    const EVENT_TYPES: &'static [(&'static str, &'static str)] = PublishEvent::TYPES;
     const SNAPSHOT_SHAPE: i32 = 1;
 
     fn exists(&self) -> bool {

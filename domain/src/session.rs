@@ -143,6 +143,11 @@ impl Session {
         let state = self.0.as_ref().filter(|state| !state.revoked)?;
         (state.token.token_hash == *presented_hash).then_some(state.user_id)
     }
+
+    /// True when the session has ended.
+    pub fn is_revoked(&self) -> bool {
+        self.0.as_ref().is_some_and(|state| state.revoked)
+    }
 }
 
 impl State {
@@ -152,6 +157,7 @@ impl State {
 }
 
 impl AggregateRoot for Session {
+    const EVENT_TYPES: &'static [(&'static str, &'static str)] = SessionEvent::TYPES;
     const SNAPSHOT_SHAPE: i32 = 1;
 
     fn exists(&self) -> bool {

@@ -104,6 +104,7 @@ impl SocialAccount {
 }
 
 impl AggregateRoot for SocialAccount {
+    const EVENT_TYPES: &'static [(&'static str, &'static str)] = SocialAccountEvent::TYPES;
     const SNAPSHOT_SHAPE: i32 = 1;
 
     fn exists(&self) -> bool {

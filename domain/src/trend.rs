@@ -106,6 +106,7 @@ impl Trend {
 }
 
 impl AggregateRoot for Trend {
+    const EVENT_TYPES: &'static [(&'static str, &'static str)] = TrendEvent::TYPES;
     const SNAPSHOT_SHAPE: i32 = 1;
 
     fn exists(&self) -> bool {

@@ -365,6 +365,7 @@ fn oauth_claim(provider: OAuthProvider, provider_user_id: &Personal<String>) -> 
 }
 
 impl AggregateRoot for User {
+    const EVENT_TYPES: &'static [(&'static str, &'static str)] = UserEvent::TYPES;
     const SNAPSHOT_SHAPE: i32 = 1;
 
     fn exists(&self) -> bool {

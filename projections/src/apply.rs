@@ -11,7 +11,10 @@ use crate::table::Table;
 use crate::tables::{Visitor, visit_all};
 
 /// Applies events to every table, within the caller's transaction.
-pub(crate) async fn apply(connection: &mut PgConnection, facts: &[Fact]) -> Result<(), sqlx::Error> {
+pub(crate) async fn apply(
+    connection: &mut PgConnection,
+    facts: &[Fact],
+) -> Result<(), sqlx::Error> {
     visit_all(&mut Apply { connection, facts }).await
 }
 
@@ -38,18 +41,17 @@ impl Visitor for Apply<'_> {
             let row = after.entry(key).or_insert_with(|| before.get(&key).cloned());
             *row = T::fold(row.take(), key, fact);
         }
-        let mut changed = Vec::new();
+        let mut written = Vec::new();
         let mut removed = Vec::new();
         for (key, row) in after {
             match row {
-                Some(row) if before.get(&key) != Some(&row) => changed.push(row),
-                Some(_) => {}
+                Some(row) if before.get(&key) != Some(&row) => written.push(row),
                 None if before.contains_key(&key) => removed.push(key),
-                None => {}
+                Some(_) | None => {} // as it was
             }
         }
         remove::<T>(self.connection, &removed).await?;
-        upsert(self.connection, &changed).await
+        upsert(self.connection, &written).await
     }
 }
 

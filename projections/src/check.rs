@@ -100,9 +100,10 @@ impl Visitor for Check<'_> {
                 }
             }
         }
-        let found: Vec<Json<T>> = sqlx::query_scalar(&format!("SELECT to_json(t) FROM {} t", T::NAME))
-            .fetch_all(&mut *self.snapshot)
-            .await?;
+        let found: Vec<Json<T>> =
+            sqlx::query_scalar(&format!("SELECT to_json(t) FROM {} t", T::NAME))
+                .fetch_all(&mut *self.snapshot)
+                .await?;
         for Json(row) in found {
             let id = row.id();
             let wanted = expected.remove(&id);

@@ -127,7 +127,11 @@ impl Projector {
     }
 
     /// Applies what comes, until an event cannot be applied.
-    async fn follow(&self, connection: &mut PgConnection, from: Position) -> Result<(), LeaderError> {
+    async fn follow(
+        &self,
+        connection: &mut PgConnection,
+        from: Position,
+    ) -> Result<(), LeaderError> {
         let mut applied = from;
         loop {
             let events = self.log.tail().next(applied, BATCH_MAX).await?;
@@ -152,7 +156,8 @@ impl Projector {
         applied: Position,
         events: &[Arc<RecordedEvent>],
     ) -> Result<bool, LeaderError> {
-        let facts: Result<Vec<Fact>, DecodeError> = events.iter().map(|event| event.decode()).collect();
+        let facts: Result<Vec<Fact>, DecodeError> =
+            events.iter().map(|event| event.decode()).collect();
         let Ok(facts) = facts else { return Ok(false) };
         match self.write(connection, applied, &facts).await {
             Ok(()) => Ok(true),
@@ -208,7 +213,8 @@ impl Projector {
             return Err(LeaderError::Overtaken { expected: applied });
         }
         transaction.commit().await?;
-        self.progress.send_replace(Checkpoint { position: newest.position, status: Status::Running });
+        self.progress
+            .send_replace(Checkpoint { position: newest.position, status: Status::Running });
         Ok(())
     }
 

@@ -9,7 +9,9 @@ use uuid::Uuid;
 ///
 /// The same two functions serve the live projector, a rebuild, time travel and the drift check.
 /// They are pure: the time is the event's, never a clock's.
-pub trait Table: Serialize + DeserializeOwned + Clone + PartialEq + Send + Sync + 'static {
+pub trait Table:
+    Serialize + DeserializeOwned + Clone + PartialEq + Send + Sync + Unpin + 'static
+{
     /// Schema and name, such as `orion.contents`.
     const NAME: &'static str;
 
@@ -37,7 +39,7 @@ macro_rules! row {
         }
     ) => {
         $(#[$meta])*
-        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[derive(Clone, PartialEq, serde::Serialize, serde::Deserialize)]
         pub struct $name {
             $( $(#[$field_meta])* pub $field: $ty ),*
         }
@@ -47,6 +49,13 @@ macro_rules! row {
             pub const TABLE: &'static str = $table;
             /// The columns in the order of the fields.
             pub const COLUMNS: &'static [&'static str] = &[ $(stringify!($field)),* ];
+        }
+
+        // Only the key: rows hold personal values, which no log line may show.
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($name)).field("id", &self.id).finish_non_exhaustive()
+            }
         }
     };
 }

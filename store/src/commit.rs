@@ -32,6 +32,14 @@ pub(crate) struct StoredClaim {
     pub change: ClaimChange,
 }
 
+impl StoredClaim {
+    /// Who changes which value.
+    fn key(&self) -> (&str, &str, &str) {
+        let (ClaimChange::Take(claim) | ClaimChange::Release(claim)) = &self.change;
+        (&self.holder, claim.namespace, &claim.value)
+    }
+}
+
 /// Names a command of a client: its sender and the id that the sender gave it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ReceiptKey {
@@ -83,8 +91,12 @@ impl Commit {
     }
 
     /// Takes or releases a unique value for an aggregate. Personal values must be hashed by now.
+    ///
+    /// The last change of a value by its holder is the one that counts.
     pub fn claim(&mut self, holder: Uuid, change: ClaimChange) {
-        self.claims.push(StoredClaim { holder: holder.to_string(), change });
+        let claim = StoredClaim { holder: holder.to_string(), change };
+        self.claims.retain(|earlier| earlier.key() != claim.key());
+        self.claims.push(claim);
     }
 
     /// Asks the append to refuse the commit if the command is known, and to remember it if not.

@@ -121,9 +121,13 @@ fn stream_name<A: AggregateRoot>(id: Uuid) -> String {
 
 fn decode<A: AggregateRoot>(event: SerializedEvent) -> Result<A::Event, StoreError> {
     let SerializedEvent { aggregate_id, sequence, event_type, event_version, payload, .. } = event;
-    orion_domain::event::decode_value(&event_type, &event_version, &payload).map_err(|source| {
-        StoreError::Event { stream: format!("{} {aggregate_id}", A::TYPE), sequence, source }
-    })
+    orion_domain::event::decode_value::<A>(&event_type, &event_version, &payload).map_err(
+        |source| StoreError::Event {
+            stream: format!("{} {aggregate_id}", A::TYPE),
+            sequence,
+            source,
+        },
+    )
 }
 
 impl<A: AggregateRoot> cqrs_es::EventStore<A> for EventStore {

@@ -12,6 +12,7 @@ mod event_store;
 pub mod keys;
 pub mod log;
 mod record;
+mod selection;
 mod tail;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -23,4 +24,5 @@ pub use event_store::{EventStore, Loaded, SNAPSHOT_EVERY};
 pub use keys::Keys;
 pub use log::Log;
 pub use record::{Fact, Metadata, Position, RecordedEvent, StreamId};
+pub use selection::Selection;
 pub use tail::Tail;

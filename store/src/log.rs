@@ -133,11 +133,9 @@ pub async fn read(
     after: Position,
     limit: i64,
 ) -> Result<Vec<RecordedEvent>, StoreError> {
-    let rows: Vec<EventRow> = sqlx::query_as(
-        "SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version,
-                payload::text AS payload, metadata::text AS metadata, recorded_at
-         FROM events WHERE position > $1 ORDER BY position LIMIT $2",
-    )
+    let rows: Vec<EventRow> = sqlx::query_as(&format!(
+        "SELECT {EVENT_COLUMNS} FROM events WHERE position > $1 ORDER BY position LIMIT $2"
+    ))
     .bind(after.0)
     .bind(limit)
     .fetch_all(pool)
@@ -146,8 +144,12 @@ pub async fn read(
     rows.into_iter().map(EventRow::into_event).collect()
 }
 
+/// What is selected of an event; the JSON as the text that was written.
+pub(crate) const EVENT_COLUMNS: &str = "position, aggregate_type, aggregate_id, sequence, event_type, \
+     event_version, payload::text AS payload, metadata::text AS metadata, recorded_at";
+
 #[derive(sqlx::FromRow)]
-struct EventRow {
+pub(crate) struct EventRow {
     position: i64,
     aggregate_type: String,
     aggregate_id: String,
@@ -160,7 +162,7 @@ struct EventRow {
 }
 
 impl EventRow {
-    fn into_event(self) -> Result<RecordedEvent, StoreError> {
+    pub(crate) fn into_event(self) -> Result<RecordedEvent, StoreError> {
         let malformed = || StoreError::Malformed { position: Position(self.position) };
         let metadata: BTreeMap<String, String> =
             serde_json::from_str(&self.metadata).map_err(|_| malformed())?;

@@ -66,7 +66,7 @@ impl From<Found<ContentRow>> for Content {
 #[Object]
 impl Content {
     /// The content's id, a bare UUID.
-    async fn id(&self) -> ID {
+    pub async fn id(&self) -> ID {
         self.0.row.id.into()
     }
     /// How often it has changed; what `expectedVersion` is compared with.
@@ -355,7 +355,11 @@ pub struct ContentMutation;
 #[Object]
 impl ContentMutation {
     /// Begins a content from an active trend.
-    async fn draft_content(&self, ctx: &Context<'_>, input: DraftContentInput) -> Result<ContentPayload> {
+    async fn draft_content(
+        &self,
+        ctx: &Context<'_>,
+        input: DraftContentInput,
+    ) -> Result<ContentPayload> {
         let args = CommandArgs { command_id: input.command_id, expected_version: None };
         let trend_id = TrendId(uuid(&input.trend_id)?);
         let build = |actor: &Actor| {
@@ -377,7 +381,11 @@ impl ContentMutation {
     }
 
     /// Changes a content's texts while it is a draft or generating.
-    async fn edit_content(&self, ctx: &Context<'_>, input: EditContentInput) -> Result<ContentPayload> {
+    async fn edit_content(
+        &self,
+        ctx: &Context<'_>,
+        input: EditContentInput,
+    ) -> Result<ContentPayload> {
         let EditContentInput { content_id, title, hook, script_body, .. } = input;
         let args =
             CommandArgs { command_id: input.command_id, expected_version: input.expected_version };
@@ -406,7 +414,10 @@ impl ContentMutation {
         change(ctx, Action::ManageContents, &content_id, args, |_| {
             let names = stages.unwrap_or_else(|| DEFAULT_STAGES.map(str::to_owned).to_vec());
             let runs = names.iter().map(|name| {
-                Ok(Run { run_id: RunId(Uuid::now_v7()), stage: StageName::parse(name).at("stages")? })
+                Ok(Run {
+                    run_id: RunId(Uuid::now_v7()),
+                    stage: StageName::parse(name).at("stages")?,
+                })
             });
             Ok(ContentCommand::StartGeneration { runs: runs.collect::<Result<_, Refusal>>()? })
         })
@@ -414,7 +425,11 @@ impl ContentMutation {
     }
 
     /// Writes the script, while the content is a draft or generating.
-    async fn write_script(&self, ctx: &Context<'_>, input: WriteScriptInput) -> Result<ContentPayload> {
+    async fn write_script(
+        &self,
+        ctx: &Context<'_>,
+        input: WriteScriptInput,
+    ) -> Result<ContentPayload> {
         let args =
             CommandArgs { command_id: input.command_id, expected_version: input.expected_version };
         let WriteScriptInput { content_id, script_body, hook, visual_prompts: prompts, .. } = input;
@@ -429,15 +444,25 @@ impl ContentMutation {
     }
 
     /// Asks for a person's decision, when every stage is completed.
-    async fn submit_for_review(&self, ctx: &Context<'_>, input: ContentInput) -> Result<ContentPayload> {
+    async fn submit_for_review(
+        &self,
+        ctx: &Context<'_>,
+        input: ContentInput,
+    ) -> Result<ContentPayload> {
         let ContentInput { content_id, command_id, expected_version } = input;
         let args = CommandArgs { command_id, expected_version };
-        change(ctx, Action::ManageContents, &content_id, args, |_| Ok(ContentCommand::SubmitForReview))
-            .await
+        change(ctx, Action::ManageContents, &content_id, args, |_| {
+            Ok(ContentCommand::SubmitForReview)
+        })
+        .await
     }
 
     /// Says yes to a content in review.
-    async fn approve_content(&self, ctx: &Context<'_>, input: ContentInput) -> Result<ContentPayload> {
+    async fn approve_content(
+        &self,
+        ctx: &Context<'_>,
+        input: ContentInput,
+    ) -> Result<ContentPayload> {
         let ContentInput { content_id, command_id, expected_version } = input;
         let args = CommandArgs { command_id, expected_version };
         change(ctx, Action::ReviewContents, &content_id, args, |actor| {
@@ -447,7 +472,11 @@ impl ContentMutation {
     }
 
     /// Says no to a content in review.
-    async fn reject_content(&self, ctx: &Context<'_>, input: RejectContentInput) -> Result<ContentPayload> {
+    async fn reject_content(
+        &self,
+        ctx: &Context<'_>,
+        input: RejectContentInput,
+    ) -> Result<ContentPayload> {
         let RejectContentInput { content_id, reason, command_id, expected_version } = input;
         let args = CommandArgs { command_id, expected_version };
         change(ctx, Action::ReviewContents, &content_id, args, |actor| {
@@ -458,11 +487,17 @@ impl ContentMutation {
     }
 
     /// Takes a rejected content up again.
-    async fn return_to_draft(&self, ctx: &Context<'_>, input: ContentInput) -> Result<ContentPayload> {
+    async fn return_to_draft(
+        &self,
+        ctx: &Context<'_>,
+        input: ContentInput,
+    ) -> Result<ContentPayload> {
         let ContentInput { content_id, command_id, expected_version } = input;
         let args = CommandArgs { command_id, expected_version };
-        change(ctx, Action::ManageContents, &content_id, args, |_| Ok(ContentCommand::ReturnToDraft))
-            .await
+        change(ctx, Action::ManageContents, &content_id, args, |_| {
+            Ok(ContentCommand::ReturnToDraft)
+        })
+        .await
     }
 }
 

@@ -106,7 +106,7 @@ pub trait ContextExt {
     /// Drops what was read of a table, so that it is read again.
     fn forget<T: Entity>(&self);
     /// Builds a use case from the input, runs it, and waits for the read model.
-    fn command<U: UseCase>(
+    fn command<U: UseCase + Send>(
         &self,
         action: Action,
         args: CommandArgs,
@@ -168,7 +168,7 @@ impl ContextExt for Context<'_> {
         self.loader().clear::<RowKey<T>>();
     }
 
-    async fn command<U: UseCase>(
+    async fn command<U: UseCase + Send>(
         &self,
         action: Action,
         args: CommandArgs,

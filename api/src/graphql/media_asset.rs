@@ -51,7 +51,7 @@ impl From<Found<MediaAssetRow>> for MediaAsset {
 #[Object]
 impl MediaAsset {
     /// The asset's id, a bare UUID.
-    async fn id(&self) -> ID {
+    pub async fn id(&self) -> ID {
         self.0.row.id.into()
     }
     /// The content that it belongs to.

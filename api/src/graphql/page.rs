@@ -169,7 +169,10 @@ impl<T: Entity> List<T> {
         } else {
             (page.after.is_some(), has_more)
         };
-        let total = TotalCount(Box::new(move |ctx| Box::pin(count.load(ctx))));
+        let total = TotalCount(Box::new(move |ctx| {
+            let count = count.clone();
+            Box::pin(async move { count.load(ctx).await })
+        }));
         let mut connection = Connection::with_additional_fields(has_previous, has_next, total);
         connection.edges = rows
             .into_iter()
@@ -186,7 +189,9 @@ impl<T: Entity> List<T> {
 pub type Nodes<N> = Connection<Cursor, N, TotalCount>;
 
 type Count = Box<
-    dyn for<'a> Fn(&'a Context<'a>) -> std::pin::Pin<Box<dyn Future<Output = Result<i64>> + Send + 'a>>
+    dyn for<'a> Fn(
+            &'a Context<'a>,
+        ) -> std::pin::Pin<Box<dyn Future<Output = Result<i64>> + Send + 'a>>
         + Send
         + Sync,
 >;

@@ -50,7 +50,7 @@ impl From<Found<PipelineRunRow>> for PipelineRun {
 #[Object]
 impl PipelineRun {
     /// The run's id, a bare UUID.
-    async fn id(&self) -> ID {
+    pub async fn id(&self) -> ID {
         self.0.row.id.into()
     }
     /// The content that is generated.
@@ -242,7 +242,11 @@ impl PipelineRunMutation {
     }
 
     /// Says that a running stage is done.
-    async fn complete_stage(&self, ctx: &Context<'_>, input: CompleteStageInput) -> Result<StagePayload> {
+    async fn complete_stage(
+        &self,
+        ctx: &Context<'_>,
+        input: CompleteStageInput,
+    ) -> Result<StagePayload> {
         let CompleteStageInput { run_id, command_id, expected_version } = input;
         let args = CommandArgs { command_id, expected_version };
         end(ctx, &run_id, args, |run_id| Ok(ContentCommand::CompleteStage { run_id })).await

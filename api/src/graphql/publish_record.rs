@@ -43,7 +43,7 @@ impl From<Found<PublishRecordRow>> for PublishRecord {
 #[Object]
 impl PublishRecord {
     /// The record's id, a bare UUID.
-    async fn id(&self) -> ID {
+    pub async fn id(&self) -> ID {
         self.0.row.id.into()
     }
     /// The content.

@@ -10,6 +10,11 @@ use async_graphql::{Context, ID, Result};
 use chrono::{DateTime, Utc};
 use orion_commands::Actor;
 use orion_projections::Table;
+use orion_projections::tables::{
+    ContentRow, MediaAssetRow, OAuthAccountRow, PipelineRunRow, ProviderRow, PublishRecordRow,
+    PublishRow, SessionRow, SocialAccountRow, TrendRow, UserRow,
+};
+use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{PgPool, Postgres, QueryBuilder, Row as _};
 use uuid::Uuid;
@@ -142,6 +147,41 @@ const ROW: &str =
     "to_json(t) AS row, (SELECT s.version FROM projection.streams s WHERE s.id = t.id) AS version";
 
 impl Reader {
+    /// Finds the row of an id among all tables in one statement: the table, the row, its version.
+    ///
+    /// The settings share their id with their user; the user is found.
+    pub async fn find(
+        &self,
+        id: Uuid,
+    ) -> Result<Option<(String, Value, Option<i64>)>, sqlx::Error> {
+        let mut sql = QueryBuilder::new("");
+        self.push_candidate::<UserRow>(&mut sql, id);
+        macro_rules! candidates {
+            ($($row:ty),* $(,)?) => {
+                $(sql.push(" UNION ALL "); self.push_candidate::<$row>(&mut sql, id);)*
+            };
+        }
+        candidates!(
+            SessionRow,
+            OAuthAccountRow,
+            TrendRow,
+            ContentRow,
+            MediaAssetRow,
+            PipelineRunRow,
+            ProviderRow,
+            SocialAccountRow,
+            PublishRow,
+            PublishRecordRow,
+        );
+        sql.build_query_as().fetch_optional(&self.pool).await
+    }
+
+    fn push_candidate<T: Entity>(&self, sql: &mut QueryBuilder<'_, Postgres>, id: Uuid) {
+        sql.push(format!("SELECT '{table}', {ROW} FROM {table} t WHERE t.id = ", table = T::NAME));
+        sql.push_bind(id);
+        self.push_visible::<T>(sql);
+    }
+
     /// Pushes the condition that hides what the caller may not see.
     fn push_visible<T: Entity>(&self, sql: &mut QueryBuilder<'_, Postgres>) {
         match T::OWNER {
@@ -184,7 +224,8 @@ impl<T: Entity> Loader<RowKey<T>> for Reader {
     type Error = Arc<sqlx::Error>;
 
     async fn load(&self, keys: &[RowKey<T>]) -> Result<HashMap<RowKey<T>, Found<T>>, Self::Error> {
-        let mut sql = QueryBuilder::new(format!("SELECT {ROW} FROM {} t WHERE t.id = ANY (", T::NAME));
+        let mut sql =
+            QueryBuilder::new(format!("SELECT {ROW} FROM {} t WHERE t.id = ANY (", T::NAME));
         sql.push_bind(keys.iter().map(|key| key.0).collect::<Vec<_>>()).push(")");
         self.push_visible::<T>(&mut sql);
         let rows: Vec<(Json<T>, Option<i64>)> = sql.build_query_as().fetch_all(&self.pool).await?;
@@ -201,11 +242,15 @@ impl<T: Entity> Loader<ListKey<T>> for Reader {
     type Error = Arc<sqlx::Error>;
 
     /// One statement for all lists that differ only by their parent.
-    async fn load(&self, keys: &[ListKey<T>]) -> Result<HashMap<ListKey<T>, Self::Value>, Self::Error> {
+    async fn load(
+        &self,
+        keys: &[ListKey<T>],
+    ) -> Result<HashMap<ListKey<T>, Self::Value>, Self::Error> {
         let mut found = HashMap::new();
         for (like, alike) in group(keys, |key| &key.count.parent, |key| &mut key.count.parent) {
             let column = like.order.column;
-            let page = format!("SELECT {ROW}, t.{column}::text AS sort FROM {} t WHERE true", T::NAME);
+            let page =
+                format!("SELECT {ROW}, t.{column}::text AS sort FROM {} t WHERE true", T::NAME);
             let mut sql = QueryBuilder::new("");
             if let Some((parent, _)) = like.count.parent {
                 sql.push("SELECT p.id, page.row, page.version, page.sort FROM unnest(");
@@ -240,9 +285,12 @@ impl<T: Entity> Loader<CountKey<T>> for Reader {
     async fn load(&self, keys: &[CountKey<T>]) -> Result<HashMap<CountKey<T>, i64>, Self::Error> {
         let mut counts = HashMap::new();
         for (like, alike) in group(keys, |key| &key.parent, |key| &mut key.parent) {
-            let parent = like.parent.map_or("NULL::uuid".to_owned(), |(column, _)| format!("t.{column}"));
-            let mut sql =
-                QueryBuilder::new(format!("SELECT {parent} AS id, count(*) FROM {} t WHERE true", T::NAME));
+            let parent =
+                like.parent.map_or("NULL::uuid".to_owned(), |(column, _)| format!("t.{column}"));
+            let mut sql = QueryBuilder::new(format!(
+                "SELECT {parent} AS id, count(*) FROM {} t WHERE true",
+                T::NAME
+            ));
             if like.parent.is_some() {
                 sql.push(format!(" AND {parent} = ANY ("));
                 sql.push_bind(parents(&alike, |key| key.parent)).push(")");

@@ -14,7 +14,9 @@ pub struct Position(pub LogPosition);
 impl ScalarType for Position {
     fn parse(value: Value) -> InputValueResult<Self> {
         let parsed = match &value {
-            Value::String(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
+            Value::String(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                text.parse().ok()
+            }
             Value::Number(number) => number.as_i64().filter(|position| *position >= 0),
             _ => None,
         };

@@ -1,6 +1,8 @@
 //! Trends: query, detect, rescore, expire, archive.
 
-use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Json, Object, Result, SimpleObject};
+use async_graphql::{
+    ComplexObject, Context, Enum, ID, InputObject, Json, Object, Result, SimpleObject,
+};
 use chrono::{DateTime, Utc};
 use orion_commands::{Action, Single};
 use orion_domain::TrendCommand;
@@ -46,7 +48,7 @@ impl From<Found<TrendRow>> for Trend {
 #[Object]
 impl Trend {
     /// The trend's id, a bare UUID.
-    async fn id(&self) -> ID {
+    pub async fn id(&self) -> ID {
         self.0.row.id.into()
     }
     /// How often it has changed; what `expectedVersion` is compared with.
@@ -246,7 +248,11 @@ pub struct TrendMutation;
 #[Object]
 impl TrendMutation {
     /// Makes a new trend known.
-    async fn detect_trend(&self, ctx: &Context<'_>, input: DetectTrendInput) -> Result<TrendPayload> {
+    async fn detect_trend(
+        &self,
+        ctx: &Context<'_>,
+        input: DetectTrendInput,
+    ) -> Result<TrendPayload> {
         let args = CommandArgs { command_id: input.command_id, expected_version: None };
         let build = |_: &_| {
             let id = Uuid::now_v7();
@@ -264,7 +270,11 @@ impl TrendMutation {
     }
 
     /// Records a new relevance of an active trend.
-    async fn rescore_trend(&self, ctx: &Context<'_>, input: RescoreTrendInput) -> Result<TrendPayload> {
+    async fn rescore_trend(
+        &self,
+        ctx: &Context<'_>,
+        input: RescoreTrendInput,
+    ) -> Result<TrendPayload> {
         let RescoreTrendInput { trend_id, score, command_id, expected_version } = input;
         let args = CommandArgs { command_id, expected_version };
         let id = uuid(&trend_id)?;
@@ -287,7 +297,11 @@ impl TrendMutation {
     }
 }
 
-async fn change(ctx: &Context<'_>, input: TrendInput, command: TrendCommand) -> Result<TrendPayload> {
+async fn change(
+    ctx: &Context<'_>,
+    input: TrendInput,
+    command: TrendCommand,
+) -> Result<TrendPayload> {
     let TrendInput { trend_id, command_id, expected_version } = input;
     let args = CommandArgs { command_id, expected_version };
     let id = uuid(&trend_id)?;

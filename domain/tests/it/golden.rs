@@ -10,6 +10,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use cqrs_es::{Aggregate, DomainEvent};
+use orion_domain::AggregateRoot;
 use orion_domain::values::{
     AssetType, ContentStatus, OAuthProvider, PublishStatus, Role, RunStatus, TrendStatus,
 };
@@ -169,25 +170,25 @@ fn every_file_means_its_event_and_is_written_as_it_is_read() {
 
 #[test]
 fn an_aggregate_reads_its_own_events_as_all_do() {
-    fn decode<E: DomainEvent>(types: &[(&str, &str)], golden: &Golden) -> E {
+    fn decode<A: AggregateRoot>(golden: &Golden) -> A::Event {
         let Golden { event_type, event_version, payload } = golden;
-        let event = event::decode(types, event_type, event_version, &payload.to_string()).unwrap();
-        let parsed: E = event::decode_value(event_type, event_version, payload).unwrap();
+        let text = payload.to_string();
+        let event: A::Event =
+            event::decode(A::EVENT_TYPES, event_type, event_version, &text).unwrap();
+        let parsed = event::decode_value::<A>(event_type, event_version, payload).unwrap();
         assert!(parsed == event, "{event_type} reads otherwise from a parsed payload");
         event
     }
     for (name, _, golden, event) in files() {
         let golden = &golden;
         let read = match &event {
-            Event::User(_) => decode::<UserEvent>(UserEvent::TYPES, golden).into(),
-            Event::Session(_) => decode::<SessionEvent>(SessionEvent::TYPES, golden).into(),
-            Event::Trend(_) => decode::<TrendEvent>(TrendEvent::TYPES, golden).into(),
-            Event::Content(_) => decode::<ContentEvent>(ContentEvent::TYPES, golden).into(),
-            Event::Publish(_) => decode::<PublishEvent>(PublishEvent::TYPES, golden).into(),
-            Event::SocialAccount(_) => {
-                decode::<SocialAccountEvent>(SocialAccountEvent::TYPES, golden).into()
-            }
-            Event::Provider(_) => decode::<ProviderEvent>(ProviderEvent::TYPES, golden).into(),
+            Event::User(_) => decode::<User>(golden).into(),
+            Event::Session(_) => decode::<Session>(golden).into(),
+            Event::Trend(_) => decode::<Trend>(golden).into(),
+            Event::Content(_) => decode::<Content>(golden).into(),
+            Event::Publish(_) => decode::<Publish>(golden).into(),
+            Event::SocialAccount(_) => decode::<SocialAccount>(golden).into(),
+            Event::Provider(_) => decode::<Provider>(golden).into(),
         };
         assert!(event == read, "{name}");
     }
@@ -342,7 +343,7 @@ fn an_unknown_version_is_told() {
 #[test]
 fn a_parsed_payload_is_read_in_its_version_only() {
     let payload = json!({"by": "0197a000-0000-7000-8000-000000000002"});
-    match event::decode_value::<ContentEvent>("content.approved", "2", &payload) {
+    match event::decode_value::<Content>("content.approved", "2", &payload) {
         Err(DecodeError::Unknown { event_type, version }) => {
             assert_eq!((event_type.as_str(), version.as_str()), ("content.approved", "2"));
         }

@@ -82,7 +82,7 @@ async fn a_row_comes_back_from_its_table_as_it_was() -> sqlx::Result<()> {
 fn hard_to_keep() -> Vec<Event> {
     let numbers = json!({
         "large": [1e15, 1e16, -1e16, 1.5e300, 1e20, u64::MAX, i64::MIN],
-        "small": [1e-7, 5e-324, -0.0, 0.1 + 0.2],
+        "small": [1e-7, 5e-324, -0.0, 0.1 + 0.2, 8.383_658_838_626_809e-78],
     });
     let nanoseconds = "2026-03-01T12:00:00.123456789Z";
     let token = json!({"token_id": id(1), "token_hash": "5f2c", "expires_at": nanoseconds});

@@ -150,11 +150,12 @@ fn long_noise() -> String {
 async fn write(log: Log, trend: Uuid, commits: usize) -> (Vec<(Uuid, Appended)>, usize) {
     let (mut written, mut conflicts) = (Vec::new(), 0);
     while written.len() < commits {
-        let version: i64 = sqlx::query_scalar("SELECT count(*) FROM events WHERE aggregate_id = $1")
-            .bind(trend.to_string())
-            .fetch_one(log.pool())
-            .await
-            .unwrap();
+        let version: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM events WHERE aggregate_id = $1")
+                .bind(trend.to_string())
+                .fetch_one(log.pool())
+                .await
+                .unwrap();
         let command_id = Uuid::now_v7();
         match log.append(commit(command_id, trend, version, 1 + version % 3)).await {
             Ok(appended) => written.push((command_id, appended)),
@@ -188,9 +189,8 @@ async fn positions_have_no_gap_and_no_latecomer_under_concurrent_writers() {
     let written = CancellationToken::new();
     let writers = async {
         // Writer 0 and 16 share a trend within a process, 0 and 17 across two.
-        let writers = (0..64_usize).map(|n| {
-            tokio::spawn(write(logs[n % 2].clone(), trends[(n / 2 + n % 2) % 16], 8))
-        });
+        let writers = (0..64_usize)
+            .map(|n| tokio::spawn(write(logs[n % 2].clone(), trends[(n / 2 + n % 2) % 16], 8)));
         let results = join_all(writers).await;
         written.cancel();
         results.into_iter().map(Result::unwrap).collect::<Vec<_>>()
@@ -343,9 +343,7 @@ async fn one_command_sent_many_times_happens_once() {
     let command = Uuid::now_v7();
     let appends = (0..32).map(|n| logs[n % 2].append(with_receipt(command, b"input", "{}")));
     let outcomes = join_all(appends).await;
-    let repeated = |outcome: &&Outcome| {
-        matches!(outcome, Err(AppendError::Repeated(receipt)) if receipt.position == Position(1))
-    };
+    let repeated = |outcome: &&Outcome| matches!(outcome, Err(AppendError::Repeated(receipt)) if receipt.position == Position(1));
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
     assert_eq!(outcomes.iter().filter(repeated).count(), 31);
     assert_eq!(world.rows().await.len(), 1);
@@ -355,8 +353,7 @@ async fn one_command_sent_many_times_happens_once() {
 async fn a_full_queue_refuses_at_once_and_loses_nothing() {
     let world = World::new().await;
     let outcomes = in_one_batch(&world, (0..5000).map(|_| one_event()).collect()).await;
-    let overloaded =
-        outcomes.iter().filter(|o| matches!(o, Err(AppendError::Overloaded))).count();
+    let overloaded = outcomes.iter().filter(|o| matches!(o, Err(AppendError::Overloaded))).count();
     let written = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
     assert!(overloaded > 0);
     assert_eq!(written + overloaded, 5000);

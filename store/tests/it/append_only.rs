@@ -35,7 +35,10 @@ async fn all_of_it(world: &World) -> Vec<String> {
 }
 
 /// The code with which PostgreSQL refuses a statement.
-async fn refusal<'c>(connection: impl Executor<'c, Database = sqlx::Postgres>, sql: &str) -> String {
+async fn refusal<'c>(
+    connection: impl Executor<'c, Database = sqlx::Postgres>,
+    sql: &str,
+) -> String {
     match connection.execute(sql).await {
         Ok(_) => panic!("not refused: {sql}"),
         Err(error) => error.as_database_error().unwrap().code().unwrap().into_owned(),

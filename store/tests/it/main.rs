@@ -7,6 +7,10 @@
 
 mod append;
 mod append_only;
+mod crash;
 mod embedded;
+mod event_store;
 mod fixtures;
 mod long_snapshot;
+mod migrate;
+mod tail;

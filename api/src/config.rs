@@ -1,0 +1,209 @@
+//! The server's settings: flags, each with a variable and a default.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use clap::{Parser, ValueEnum};
+use orion_domain::values::Email;
+use rand::RngCore as _;
+
+/// The event-sourced backend of an AI content pipeline.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "orion", version)]
+pub struct Config {
+    /// The primary PostgreSQL, 15 or later; unset: an embedded one in the data directory.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+
+    /// Another login for the migrations, where the server's own may not create tables.
+    #[arg(long, env = "ORION_MIGRATE_DATABASE_URL", hide_env_values = true)]
+    pub migrate_database_url: Option<String>,
+
+    /// Connections of the main pool.
+    #[arg(long, env = "ORION_DATABASE_POOL", default_value_t = 16, value_parser = clap::value_parser!(u32).range(4..=1000))]
+    pub database_pool: u32,
+
+    /// Keys, and the embedded database or a pointer to it.
+    #[arg(long, env = "ORION_DATA_DIR", default_value = ".orion")]
+    pub data_dir: PathBuf,
+
+    /// The server's address.
+    #[arg(long, env = "ORION_LISTEN", default_value = "127.0.0.1:8000")]
+    pub listen: SocketAddr,
+
+    /// The first admin's e-mail.
+    #[arg(long, env = "ORION_ADMIN_EMAIL", default_value = "admin@orion.local")]
+    pub admin_email: String,
+
+    /// The first admin's password; unset: generated and printed once.
+    #[arg(long, env = "ORION_ADMIN_PASSWORD", hide_env_values = true)]
+    pub admin_password: Option<String>,
+
+    /// 32 bytes in base64: encrypts credentials; unset: made in the data directory.
+    #[arg(long, env = "ORION_MASTER_KEY", hide_env_values = true)]
+    pub master_key: Option<String>,
+
+    /// An Ed25519 seed in base64: signs access tokens; unset: made in the data directory.
+    #[arg(long, env = "ORION_TOKEN_KEY", hide_env_values = true)]
+    pub token_key: Option<String>,
+
+    /// The cost of password hashes: 2^cost rounds.
+    #[arg(long, env = "ORION_BCRYPT_COST", default_value_t = 12, value_parser = clap::value_parser!(u32).range(4..=31))]
+    pub bcrypt_cost: u32,
+
+    /// A trend expires when it was not rescored for this long, such as `72h`, `90m` or `30s`.
+    #[arg(long, env = "ORION_TREND_TTL", default_value = "72h", value_parser = parse_duration)]
+    pub trend_ttl: Duration,
+
+    /// What is logged, in tracing's filter language.
+    #[arg(long, env = "ORION_LOG", default_value = "info")]
+    pub log: String,
+
+    /// How it is logged.
+    #[arg(long, env = "ORION_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// A setting that cannot be used: one line that names the variable.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The value is not of its kind.
+    #[error("{variable}: {problem}")]
+    Value {
+        /// The variable.
+        variable: &'static str,
+        /// What is wrong with it; never the value of a secret.
+        problem: String,
+    },
+    /// A key cannot be read or made.
+    #[error("ORION_DATA_DIR: the key file {path} cannot be read or made: {source}")]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+impl Config {
+    /// The first admin's e-mail, checked.
+    pub fn admin_email(&self) -> Result<Email, ConfigError> {
+        Email::parse(&self.admin_email).map_err(|error| ConfigError::Value {
+            variable: "ORION_ADMIN_EMAIL",
+            problem: error.to_string(),
+        })
+    }
+
+    /// The master key.
+    pub fn master_key(&self) -> Result<[u8; 32], ConfigError> {
+        key(self.master_key.as_deref(), "ORION_MASTER_KEY", &self.data_dir.join("master.key"))
+    }
+
+    /// The seed of the key that signs access tokens.
+    pub fn token_key(&self) -> Result<[u8; 32], ConfigError> {
+        key(self.token_key.as_deref(), "ORION_TOKEN_KEY", &self.data_dir.join("token.key"))
+    }
+}
+
+/// The key of a variable, or of a file that is made on the first start.
+fn key(
+    setting: Option<&str>,
+    variable: &'static str,
+    path: &Path,
+) -> Result<[u8; 32], ConfigError> {
+    let invalid = |what: &str| ConfigError::Value {
+        variable,
+        problem: format!("{what} must be 32 bytes in base64"),
+    };
+    if let Some(setting) = setting {
+        return decode(setting).ok_or_else(|| invalid("the value"));
+    }
+    let failed = |source| ConfigError::KeyFile { path: path.to_owned(), source };
+    match std::fs::read_to_string(path) {
+        Ok(text) => decode(&text).ok_or_else(|| invalid(&format!("the file {}", path.display()))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let mut fresh = [0; 32];
+            rand::rng().fill_bytes(&mut fresh);
+            write_secret(path, &BASE64.encode(fresh)).map_err(failed)?;
+            Ok(fresh)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn decode(text: &str) -> Option<[u8; 32]> {
+    BASE64.decode(text.trim()).ok()?.try_into().ok()
+}
+
+/// Writes a file that only its owner can read; it is there whole, or not at all.
+fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let part = path.with_extension("part");
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&part)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(part, path)
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let expected = || "a number with s, m, h or d, such as 72h".to_owned();
+    let (number, unit) =
+        text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(expected)?;
+    let number: u64 = number.parse().map_err(|_| expected())?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(expected()),
+    };
+    let total = number.checked_mul(seconds).filter(|total| (1..=3_153_600_000).contains(total));
+    total.map(Duration::from_secs).ok_or_else(expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(parse_duration("72h"), Ok(Duration::from_hours(72)));
+        assert_eq!(parse_duration("30s"), Ok(Duration::from_secs(30)));
+        for bad in ["", "h", "72", "-1h", "1w", "0s", "1é", "99999999999999999d"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_are_made_once_and_only_the_owner_reads_them() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/master.key");
+        let made = key(None, "ORION_MASTER_KEY", &path).unwrap();
+        assert_eq!(key(None, "ORION_MASTER_KEY", &path).unwrap(), made);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let error = key(Some("short"), "ORION_MASTER_KEY", &path).unwrap_err().to_string();
+        assert_eq!(error, "ORION_MASTER_KEY: the value must be 32 bytes in base64");
+    }
+}

@@ -1,0 +1,283 @@
+//! Live updates: the tail of the log, as the caller may see it.
+
+use std::sync::Arc;
+
+use async_graphql::dataloader::DataLoader;
+use async_graphql::futures_util::Stream;
+use async_graphql::{Context, ID, Result, SimpleObject};
+use async_stream::try_stream;
+use chrono::{DateTime, Utc};
+use orion_commands::Action;
+use orion_domain::{ContentEvent, Event as DomainEvent, PublishEvent};
+use orion_projections::tables::{ContentRow, PipelineRunRow, PublishRecordRow, TrendRow};
+use orion_store::{Fact, Position as LogPosition, RecordedEvent};
+use std::marker::PhantomData;
+use uuid::Uuid;
+
+use super::content::Content;
+use super::context::{App, ContextExt as _};
+use super::error::{coded, internal};
+use super::event::{Event, EventFilter};
+use super::loader;
+use super::pipeline_run::PipelineRun;
+use super::publish_record::PublishRecord;
+use super::reader::{Entity, Found, Reader, RowKey};
+use super::scalars::{Position, uuid};
+use super::trend::Trend;
+
+/// The most events that one look at the log brings.
+const BATCH_MAX: usize = 100;
+
+/// Everything that can be watched. Without `after` a subscription starts now; with it, right after
+/// that position, without a gap.
+pub struct Subscription;
+
+macro_rules! change {
+    ($(#[$meta:meta])* $name:ident { $(#[$field_meta:meta])* $field:ident: $object:ty }) => {
+        $(#[$meta])*
+        #[derive(SimpleObject)]
+        pub struct $name {
+            /// The event's place in the log; resume after it.
+            position: Position,
+            /// What happened, such as `content.drafted`.
+            event_type: String,
+            /// When it happened.
+            recorded_at: DateTime<Utc>,
+            $(#[$field_meta])*
+            $field: $object,
+        }
+    };
+}
+change! {
+    /// A content has changed.
+    ContentChange {
+        /// The content, not older than the event.
+        content: Content
+    }
+}
+change! {
+    /// A trend has changed.
+    TrendChange {
+        /// The trend, not older than the event.
+        trend: Trend
+    }
+}
+change! {
+    /// A run of a stage has changed.
+    PipelineRunChange {
+        /// The run, not older than the event.
+        pipeline_run: PipelineRun
+    }
+}
+change! {
+    /// An attempt to publish has ended.
+    PublishRecordChange {
+        /// The record, not older than the event.
+        publish_record: PublishRecord
+    }
+}
+
+#[async_graphql::Subscription]
+impl Subscription {
+    /// The events of the log; admins only.
+    async fn events<'a>(
+        &self,
+        ctx: &Context<'a>,
+        after: Option<Position>,
+        filter: Option<EventFilter>,
+    ) -> Result<impl Stream<Item = Result<Event>> + 'a> {
+        ctx.allow(Action::Audit)?;
+        let selection = filter.unwrap_or_default().selection()?;
+        let mut after = start(ctx, after).await?;
+        let tail = ctx.app().bus.log().tail().clone();
+        Ok(try_stream! {
+            loop {
+                let events = tail.next(after, BATCH_MAX).await.map_err(internal)?;
+                let Some(newest) = events.last() else { break };
+                after = newest.position;
+                for event in events {
+                    if selection.matches(&event) {
+                        yield Event(event);
+                    }
+                }
+            }
+        })
+    }
+
+    /// Changes of contents that the caller may see: of one, or of all.
+    async fn content_changed<'a>(
+        &self,
+        ctx: &Context<'a>,
+        id: Option<ID>,
+        after: Option<Position>,
+    ) -> Result<impl Stream<Item = Result<ContentChange>> + 'a> {
+        let wanted = id.as_ref().map(uuid).transpose()?;
+        let is_wanted = move |fact: &Fact| match &fact.event {
+            DomainEvent::Content(_) if wanted.is_none_or(|id| id == fact.aggregate_id) => {
+                vec![fact.aggregate_id]
+            }
+            _ => vec![],
+        };
+        let changes = changes::<ContentRow>(ctx, after, is_wanted).await?;
+        Ok(try_stream! {
+            for await change in changes {
+                let (event, found) = change?;
+                let (position, event_type, recorded_at) = head_of(&event);
+                yield ContentChange { position, event_type, recorded_at, content: found.into() };
+            }
+        })
+    }
+
+    /// Changes of trends.
+    async fn trend_changed<'a>(
+        &self,
+        ctx: &Context<'a>,
+        after: Option<Position>,
+    ) -> Result<impl Stream<Item = Result<TrendChange>> + 'a> {
+        let is_wanted = |fact: &Fact| match &fact.event {
+            DomainEvent::Trend(_) => vec![fact.aggregate_id],
+            _ => vec![],
+        };
+        let changes = changes::<TrendRow>(ctx, after, is_wanted).await?;
+        Ok(try_stream! {
+            for await change in changes {
+                let (event, found) = change?;
+                let (position, event_type, recorded_at) = head_of(&event);
+                yield TrendChange { position, event_type, recorded_at, trend: found.into() };
+            }
+        })
+    }
+
+    /// Changes of the runs of contents that the caller may see: of one content, or of all.
+    async fn pipeline_run_changed<'a>(
+        &self,
+        ctx: &Context<'a>,
+        content_id: Option<ID>,
+        after: Option<Position>,
+    ) -> Result<impl Stream<Item = Result<PipelineRunChange>> + 'a> {
+        let wanted = content_id.as_ref().map(uuid).transpose()?;
+        let is_wanted = move |fact: &Fact| {
+            if wanted.is_some_and(|id| id != fact.aggregate_id) {
+                return vec![];
+            }
+            match &fact.event {
+                DomainEvent::Content(event) => runs_of(event),
+                _ => vec![],
+            }
+        };
+        let changes = changes::<PipelineRunRow>(ctx, after, is_wanted).await?;
+        Ok(try_stream! {
+            for await change in changes {
+                let (event, found) = change?;
+                let (position, event_type, recorded_at) = head_of(&event);
+                yield PipelineRunChange { position, event_type, recorded_at, pipeline_run: found.into() };
+            }
+        })
+    }
+
+    /// Results of publishing contents that the caller may see: of one content, or of all.
+    async fn publish_recorded<'a>(
+        &self,
+        ctx: &Context<'a>,
+        content_id: Option<ID>,
+        after: Option<Position>,
+    ) -> Result<impl Stream<Item = Result<PublishRecordChange>> + 'a> {
+        let wanted = content_id.as_ref().map(uuid).transpose()?;
+        let is_wanted = move |fact: &Fact| match &fact.event {
+            DomainEvent::Publish(
+                PublishEvent::Succeeded { record_id, destination, .. }
+                | PublishEvent::Failed { record_id, destination, .. },
+            ) if wanted.is_none_or(|id| id == destination.content_id.0) => vec![record_id.0],
+            _ => vec![],
+        };
+        let changes = changes::<PublishRecordRow>(ctx, after, is_wanted).await?;
+        Ok(try_stream! {
+            for await change in changes {
+                let (event, found) = change?;
+                let (position, event_type, recorded_at) = head_of(&event);
+                yield PublishRecordChange { position, event_type, recorded_at, publish_record: found.into() };
+            }
+        })
+    }
+}
+
+/// The runs that an event of a content changes.
+fn runs_of(event: &ContentEvent) -> Vec<Uuid> {
+    match event {
+        ContentEvent::GenerationStarted { runs } => runs.iter().map(|run| run.run_id.0).collect(),
+        ContentEvent::StageStarted { run_id, .. }
+        | ContentEvent::StageCompleted { run_id, .. }
+        | ContentEvent::StageFailed { run_id, .. } => vec![run_id.0],
+        ContentEvent::GenerationFailed { abandoned, .. } => {
+            abandoned.iter().map(|id| id.0).collect()
+        }
+        ContentEvent::Drafted { .. }
+        | ContentEvent::Edited { .. }
+        | ContentEvent::ScriptWritten { .. }
+        | ContentEvent::MediaAssetAttached { .. }
+        | ContentEvent::SubmittedForReview {}
+        | ContentEvent::Approved { .. }
+        | ContentEvent::Rejected { .. }
+        | ContentEvent::ReturnedToDraft {}
+        | ContentEvent::Published { .. } => vec![],
+    }
+}
+
+fn head_of(event: &RecordedEvent) -> (Position, String, DateTime<Utc>) {
+    (Position(event.position), event.event_type.clone(), event.recorded_at)
+}
+
+/// Where a subscription starts: after the position that was asked for, or now.
+async fn start(ctx: &Context<'_>, after: Option<Position>) -> Result<LogPosition> {
+    let log = ctx.app().bus.log();
+    let Some(Position(after)) = after else { return Ok(log.tail().head()) };
+    if after > log.tail().head() && after > log.head().await.map_err(internal)? {
+        return Err(coded("the position is beyond the end of the log", "POSITION_AHEAD"));
+    }
+    Ok(after)
+}
+
+/// The rows that the wanted events change, read when the read model has reached the event.
+async fn changes<'a, T: Entity>(
+    ctx: &Context<'a>,
+    after: Option<Position>,
+    wanted: impl Fn(&Fact) -> Vec<Uuid> + Send + 'a,
+) -> Result<impl Stream<Item = Result<(Arc<RecordedEvent>, Found<T>)>> + 'a> {
+    ctx.allow(Action::Read)?;
+    let mut after = start(ctx, after).await?;
+    let app = ctx.app().clone();
+    let caller = ctx.caller().clone();
+    Ok(try_stream! {
+        loop {
+            let events = app.bus.log().tail().next(after, BATCH_MAX).await.map_err(internal)?;
+            let Some(newest) = events.last() else { break };
+            after = newest.position;
+            for event in events {
+                let ids = wanted(&event.decode().map_err(internal)?);
+                if ids.is_empty() {
+                    continue;
+                }
+                reach(&app, event.position).await?;
+                let loader: DataLoader<Reader> = loader(&app, &caller);
+                for id in ids {
+                    let found = loader.load_one(RowKey::<T>(id, PhantomData)).await.map_err(internal)?;
+                    // Nothing: the caller may not see it.
+                    if let Some(found) = found {
+                        yield (event.clone(), found);
+                    }
+                }
+            }
+        }
+    })
+}
+
+/// Waits until the read model has reached an event. A stopped one is waited for as long as it takes.
+async fn reach(app: &App, position: LogPosition) -> Result<()> {
+    let mut progress = app.progress.clone();
+    while progress.now().position < position {
+        if !progress.changed().await {
+            return Err(coded("the server is stopping", "UNAVAILABLE"));
+        }
+    }
+    Ok(())
+}

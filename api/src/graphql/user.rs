@@ -1,0 +1,391 @@
+//! Users: query, with their settings, sessions and linked identities.
+
+use async_graphql::{Context, Enum, ID, InputObject, Json, Object, Result};
+use chrono::{DateTime, Utc};
+use orion_commands::{Action, Actor};
+use orion_projections::tables::{OAuthAccountRow, SessionRow, UserRow, UserSettingsRow};
+use serde_json::Value;
+
+use super::context::ContextExt as _;
+use super::page::{List, Nodes, Order, PageArgs};
+use super::reader::{Condition, Entity, Found};
+use super::scalars::{Position, uuid};
+
+impl Entity for UserRow {
+    const OWNER: Option<&'static str> = Some("t.id");
+}
+
+impl Entity for UserSettingsRow {
+    const OWNER: Option<&'static str> = Some("t.user_id");
+}
+
+impl Entity for SessionRow {
+    const OWNER: Option<&'static str> = Some("t.user_id");
+}
+
+impl Entity for OAuthAccountRow {
+    const OWNER: Option<&'static str> = Some("t.user_id");
+}
+
+/// Newest first.
+const SESSION_ORDER: Order = Order::descending("created_at", "timestamptz");
+
+/// In the order in which they were linked.
+const OAUTH_ACCOUNT_ORDER: Order = Order::ascending("created_at", "timestamptz");
+
+/// What a user may do.
+#[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
+#[graphql(remote = "orion_domain::values::Role")]
+pub enum Role {
+    /// Everything.
+    Admin,
+    /// Detects trends; creates, changes and publishes own contents.
+    Editor,
+    /// Reads.
+    Viewer,
+}
+
+/// Who vouches for an external identity.
+#[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
+#[graphql(remote = "orion_domain::values::OAuthProvider")]
+pub enum OAuthProvider {
+    /// github.com.
+    #[graphql(name = "GITHUB")]
+    GitHub,
+    /// Google accounts.
+    Google,
+}
+
+/// A person who can sign in.
+pub struct User(Found<UserRow>);
+
+impl From<Found<UserRow>> for User {
+    fn from(found: Found<UserRow>) -> Self {
+        Self(found)
+    }
+}
+
+/// A person who can sign in.
+#[Object]
+impl User {
+    /// The user's id, a bare UUID.
+    pub async fn id(&self) -> ID {
+        self.0.row.id.into()
+    }
+    /// How often the user has changed; what `expectedVersion` is compared with.
+    async fn version(&self) -> i64 {
+        self.0.version.unwrap_or_default()
+    }
+    /// The address to sign in with.
+    async fn email(&self) -> &str {
+        &self.0.row.email
+    }
+    /// The display name.
+    async fn name(&self) -> &str {
+        &self.0.row.name
+    }
+    /// The unique short name.
+    async fn username(&self) -> Option<&str> {
+        self.0.row.username.as_deref()
+    }
+    /// The given name.
+    async fn first_name(&self) -> Option<&str> {
+        self.0.row.first_name.as_deref()
+    }
+    /// The family name.
+    async fn last_name(&self) -> Option<&str> {
+        self.0.row.last_name.as_deref()
+    }
+    /// Where the picture is.
+    async fn avatar_url(&self) -> Option<&str> {
+        self.0.row.avatar_url.as_deref()
+    }
+    /// A few words.
+    async fn bio(&self) -> Option<&str> {
+        self.0.row.bio.as_deref()
+    }
+    /// An IANA name such as `Europe/Berlin`.
+    async fn timezone(&self) -> &str {
+        &self.0.row.timezone
+    }
+    /// What the user may do.
+    async fn role(&self) -> Role {
+        self.0.row.role.into()
+    }
+    /// Whether the address is known to be the user's.
+    async fn email_verified(&self) -> bool {
+        self.0.row.email_verified
+    }
+    /// Whether the user may come in.
+    async fn is_active(&self) -> bool {
+        self.0.row.is_active
+    }
+    /// When the user last signed in.
+    async fn last_login_at(&self) -> Option<DateTime<Utc>> {
+        self.0.row.last_login_at
+    }
+    /// When the user registered.
+    async fn created_at(&self) -> DateTime<Utc> {
+        self.0.row.created_at
+    }
+    /// When the user last changed; signing in is no change.
+    async fn updated_at(&self) -> DateTime<Utc> {
+        self.0.row.updated_at
+    }
+    /// The user's preferences.
+    async fn settings(&self, ctx: &Context<'_>) -> Result<Option<UserSettings>> {
+        // Their row has the user's id.
+        Ok(ctx.row::<UserSettingsRow>(self.0.row.id).await?.map(UserSettings))
+    }
+    /// The user's sessions, also those that are over; newest first.
+    async fn sessions(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Result<Nodes<Session>> {
+        let args = PageArgs { after, before, first, last };
+        List::<SessionRow>::of("user_id", self.0.row.id, SESSION_ORDER).page(ctx, args).await
+    }
+    /// The identities that the user has linked, in that order.
+    async fn oauth_accounts(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Result<Nodes<OAuthAccount>> {
+        let args = PageArgs { after, before, first, last };
+        let list = List::<OAuthAccountRow>::of("user_id", self.0.row.id, OAUTH_ACCOUNT_ORDER);
+        list.page(ctx, args).await
+    }
+}
+
+/// The preferences of a user.
+pub struct UserSettings(Found<UserSettingsRow>);
+
+impl From<Found<UserSettingsRow>> for UserSettings {
+    fn from(found: Found<UserSettingsRow>) -> Self {
+        Self(found)
+    }
+}
+
+/// The preferences of a user.
+#[Object]
+impl UserSettings {
+    /// The preferences' id: there is one document for each user, under the user's id.
+    pub async fn id(&self) -> ID {
+        self.0.row.id.into()
+    }
+    /// Whose preferences they are.
+    async fn user_id(&self) -> ID {
+        self.0.row.user_id.into()
+    }
+    /// All of them, as an object.
+    async fn settings(&self) -> Json<&Value> {
+        Json(&self.0.row.settings)
+    }
+    /// When the user registered.
+    async fn created_at(&self) -> DateTime<Utc> {
+        self.0.row.created_at
+    }
+    /// When the preferences last changed.
+    async fn updated_at(&self) -> DateTime<Utc> {
+        self.0.row.updated_at
+    }
+}
+
+/// A time for which a user is signed in with one program.
+pub struct Session(Found<SessionRow>);
+
+impl From<Found<SessionRow>> for Session {
+    fn from(found: Found<SessionRow>) -> Self {
+        Self(found)
+    }
+}
+
+/// A time for which a user is signed in with one program.
+#[Object]
+impl Session {
+    /// The session's id, a bare UUID.
+    pub async fn id(&self) -> ID {
+        self.0.row.id.into()
+    }
+    /// How often it has changed; what `expectedVersion` is compared with.
+    async fn version(&self) -> i64 {
+        self.0.version.unwrap_or_default()
+    }
+    /// Who signed in.
+    async fn user_id(&self) -> ID {
+        self.0.row.user_id.into()
+    }
+    /// When that was.
+    async fn created_at(&self) -> DateTime<Utc> {
+        self.0.row.created_at
+    }
+    /// When it was last begun or refreshed.
+    async fn last_used_at(&self) -> DateTime<Utc> {
+        self.0.row.last_used_at
+    }
+    /// From when on it cannot be refreshed any more.
+    async fn expires_at(&self) -> DateTime<Utc> {
+        self.0.row.expires_at
+    }
+    /// When it was ended.
+    async fn revoked_at(&self) -> Option<DateTime<Utc>> {
+        self.0.row.revoked_at
+    }
+    /// Why it was ended: `logout`, `revoked`, `reuse`.
+    async fn revoked_reason(&self) -> Option<&str> {
+        self.0.row.revoked_reason.as_deref()
+    }
+    /// The address that it was begun from, if known.
+    async fn ip(&self) -> Option<&str> {
+        self.0.row.ip.as_deref()
+    }
+    /// The program that it was begun with, if known.
+    async fn user_agent(&self) -> Option<&str> {
+        self.0.row.user_agent.as_deref()
+    }
+    /// Whether it is the session that asks.
+    async fn current(&self, ctx: &Context<'_>) -> bool {
+        match ctx.caller().actor {
+            Actor::User { session_id, .. } => session_id.0 == self.0.row.id,
+            Actor::Anonymous | Actor::System => false,
+        }
+    }
+}
+
+/// An identity at another provider that a user has linked.
+pub struct OAuthAccount(Found<OAuthAccountRow>);
+
+impl From<Found<OAuthAccountRow>> for OAuthAccount {
+    fn from(found: Found<OAuthAccountRow>) -> Self {
+        Self(found)
+    }
+}
+
+/// An identity at another provider that a user has linked.
+#[Object]
+impl OAuthAccount {
+    /// The link's id, a bare UUID.
+    pub async fn id(&self) -> ID {
+        self.0.row.id.into()
+    }
+    /// Whose identity it is.
+    async fn user_id(&self) -> ID {
+        self.0.row.user_id.into()
+    }
+    /// Who vouches for it.
+    async fn provider(&self) -> OAuthProvider {
+        self.0.row.provider.into()
+    }
+    /// The user's id there.
+    async fn provider_user_id(&self) -> &str {
+        &self.0.row.provider_user_id
+    }
+    /// The user's address there.
+    async fn provider_email(&self) -> Option<&str> {
+        self.0.row.provider_email.as_deref()
+    }
+    /// When Orion's access there ends.
+    async fn token_expires_at(&self) -> Option<DateTime<Utc>> {
+        self.0.row.token_expires_at
+    }
+    /// When it was linked.
+    async fn created_at(&self) -> DateTime<Utc> {
+        self.0.row.created_at
+    }
+    /// When it last changed.
+    async fn updated_at(&self) -> DateTime<Utc> {
+        self.0.row.updated_at
+    }
+}
+
+/// Which users a list shows.
+#[derive(InputObject, Default)]
+pub struct UserFilter {
+    /// With this role.
+    role: Option<Role>,
+    /// Who may come in, or may not.
+    is_active: Option<bool>,
+    /// Whose address contains this text, in any case.
+    email: Option<String>,
+}
+
+/// The order of a list of users.
+#[derive(Enum, Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum UserOrder {
+    /// By address.
+    #[default]
+    EmailAsc,
+    /// By id: oldest first.
+    IdAsc,
+    /// By id: newest first.
+    IdDesc,
+}
+
+impl From<UserOrder> for Order {
+    fn from(order: UserOrder) -> Self {
+        match order {
+            UserOrder::EmailAsc => Self::ascending("email", "varchar"),
+            UserOrder::IdAsc => Self::ascending("id", "uuid"),
+            UserOrder::IdDesc => Self::descending("id", "uuid"),
+        }
+    }
+}
+
+/// Queries on users.
+#[derive(Default)]
+pub struct UserQuery;
+
+#[Object]
+impl UserQuery {
+    /// The user who asks; null when nobody is signed in.
+    async fn me(&self, ctx: &Context<'_>, min_position: Option<Position>) -> Result<Option<User>> {
+        let Some(id) = ctx.caller().actor.user_id() else { return Ok(None) };
+        ctx.allow(Action::Read)?;
+        ctx.reach(min_position).await?;
+        Ok(ctx.row::<UserRow>(id.0).await?.map(User))
+    }
+
+    /// One user; for admins.
+    async fn user(
+        &self,
+        ctx: &Context<'_>,
+        id: ID,
+        min_position: Option<Position>,
+    ) -> Result<Option<User>> {
+        ctx.allow(Action::Audit)?;
+        ctx.reach(min_position).await?;
+        Ok(ctx.row::<UserRow>(uuid(&id)?).await?.map(User))
+    }
+
+    /// All users; for admins.
+    #[expect(clippy::too_many_arguments, reason = "each is an argument of the field")]
+    async fn users(
+        &self,
+        ctx: &Context<'_>,
+        filter: Option<UserFilter>,
+        #[graphql(default)] order_by: UserOrder,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+        min_position: Option<Position>,
+    ) -> Result<Nodes<User>> {
+        ctx.allow(Action::Audit)?;
+        ctx.reach(min_position).await?;
+        let filter = filter.unwrap_or_default();
+        let role = filter.role.map(orion_domain::values::Role::from);
+        List::<UserRow>::all(order_by.into())
+            .and(role.map(|is| Condition::Is("role", "varchar", is.to_string())))
+            .and(filter.is_active.map(|is| Condition::Is("is_active", "boolean", is.to_string())))
+            .and(filter.email.map(|text| Condition::Contains("email", text)))
+            .page(ctx, PageArgs { after, before, first, last })
+            .await
+    }
+}

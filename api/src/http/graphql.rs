@@ -1,0 +1,173 @@
+//! GraphQL over HTTP and WebSocket.
+
+use async_graphql::http::{ALL_WEBSOCKET_PROTOCOLS, GraphiQLSource};
+use async_graphql::parser::types::OperationType;
+use async_graphql::{BatchResponse, Data, Request, Response, ServerError};
+use async_graphql_axum::{GraphQLBatchRequest, GraphQLProtocol, GraphQLResponse, GraphQLWebSocket};
+use axum::extract::ws::{Message, WebSocket};
+use axum::extract::{FromRequestParts, RawQuery, State, WebSocketUpgrade};
+use axum::http::{HeaderMap, StatusCode, request::Parts};
+use axum::response::{Html, IntoResponse};
+use futures::{SinkExt as _, StreamExt as _};
+use serde::Deserialize;
+
+use super::{Shared, bearer, caller, caller_with};
+use crate::auth::AuthError;
+use crate::graphql::context::{App, Caller, read_position};
+use crate::graphql::error::{coded, internal};
+use crate::graphql::{loader, request_of};
+
+/// Runs a query or a mutation.
+pub async fn post(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    request: GraphQLBatchRequest,
+) -> axum::response::Response {
+    let caller = match caller(&shared.app, &headers).await {
+        Ok(caller) => caller,
+        Err(error) => return refused(error),
+    };
+    let request = match request.into_inner() {
+        async_graphql::BatchRequest::Single(request) => request,
+        async_graphql::BatchRequest::Batch(_) => {
+            return failed(coded("batches are not supported", "BAD_USER_INPUT"));
+        }
+    };
+    let response = execute(&shared, caller, request).await;
+    GraphQLResponse(BatchResponse::Single(response)).into_response()
+}
+
+/// Runs a query, or begins a WebSocket.
+pub async fn get(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+    parts: Parts,
+) -> axum::response::Response {
+    if headers.contains_key("upgrade") {
+        return upgrade(shared, headers, parts).await;
+    }
+    let Ok(mut request) = async_graphql::http::parse_query_string(&query.unwrap_or_default())
+    else {
+        return failed(coded("the query string is malformed", "BAD_USER_INPUT"));
+    };
+    let caller = match caller(&shared.app, &headers).await {
+        Ok(caller) => caller,
+        Err(error) => return refused(error),
+    };
+    if !is_query(&mut request) {
+        return failed(coded("only queries may be sent by GET", "BAD_USER_INPUT"));
+    }
+    let response = execute(&shared, caller, request).await;
+    GraphQLResponse(BatchResponse::Single(response)).into_response()
+}
+
+/// False for a mutation or subscription; what does not parse is refused when it is executed.
+fn is_query(request: &mut Request) -> bool {
+    let wanted = request.operation_name.clone();
+    let Ok(document) = request.parsed_query() else { return true };
+    let mut operations = document.operations.iter();
+    operations.all(|(name, operation)| {
+        let is_other = wanted.is_some() && name.map(|name| name.to_string()) != wanted;
+        is_other || operation.node.ty == OperationType::Query
+    })
+}
+
+/// A page to try queries in.
+pub async fn graphiql() -> Html<String> {
+    Html(GraphiQLSource::build().endpoint("/graphql").subscription_endpoint("/graphql").finish())
+}
+
+async fn execute(shared: &Shared, caller: Caller, request: Request) -> Response {
+    // Read before the answer, so that the answer is not older than it says.
+    let position = read_position(&shared.app);
+    let mut response = shared.schema.execute(request_of(request, &shared.app, caller)).await;
+    for error in &mut response.errors {
+        name_the_fault(error);
+    }
+    response.extension("position", async_graphql::Value::from(position.to_string()))
+}
+
+/// async-graphql's own refusals, such as a wrong type or a missing field, are the caller's fault.
+fn name_the_fault(error: &mut ServerError) {
+    let extensions = error.extensions.get_or_insert_default();
+    if extensions.get("code").is_none() {
+        let code =
+            if error.message.contains("too") { "QUERY_TOO_COMPLEX" } else { "BAD_USER_INPUT" };
+        extensions.set("code", code);
+    }
+}
+
+fn refused(error: AuthError) -> axum::response::Response {
+    failed(auth_error(error))
+}
+
+fn auth_error(error: AuthError) -> async_graphql::Error {
+    match error {
+        AuthError::Invalid => coded("the access token is not valid", "UNAUTHENTICATED"),
+        AuthError::Database(_) | AuthError::Store(_) => internal(error),
+    }
+}
+
+fn failed(error: async_graphql::Error) -> axum::response::Response {
+    let error = error.into_server_error(async_graphql::Pos::default());
+    GraphQLResponse(BatchResponse::Single(Response::from_errors(vec![error]))).into_response()
+}
+
+async fn upgrade(shared: Shared, headers: HeaderMap, mut parts: Parts) -> axum::response::Response {
+    let Ok(protocol) = GraphQLProtocol::from_request_parts(&mut parts, &()).await else {
+        return (StatusCode::BAD_REQUEST, "speak graphql-transport-ws").into_response();
+    };
+    match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
+        Ok(upgrade) => upgrade
+            .protocols(ALL_WEBSOCKET_PROTOCOLS)
+            .on_upgrade(move |socket| serve(shared, headers, socket, protocol)),
+        Err(rejection) => rejection.into_response(),
+    }
+}
+
+/// What a client says when a socket begins.
+#[derive(Deserialize)]
+struct Init {
+    authorization: Option<String>,
+}
+
+async fn serve(shared: Shared, headers: HeaderMap, socket: WebSocket, protocol: GraphQLProtocol) {
+    let (sink, stream) = socket.split();
+    let app = shared.app.clone();
+    let sink = sink.with(move |message| {
+        let message = acknowledged(message, &app);
+        std::future::ready(Ok::<_, axum::Error>(message))
+    });
+    let init = {
+        let app = shared.app.clone();
+        move |payload: serde_json::Value| async move {
+            let init = Init::deserialize(payload).ok();
+            let token = init.and_then(|init| init.authorization).map(|value| bearer(&value));
+            let token = token.or_else(|| {
+                headers.get("authorization").map(|value| bearer(value.to_str().unwrap_or_default()))
+            });
+            let caller = caller_with(&app, &headers, token.as_deref()).await.map_err(auth_error)?;
+            let mut data = Data::default();
+            data.insert(loader(&app, &caller));
+            data.insert(caller);
+            Ok(data)
+        }
+    };
+    GraphQLWebSocket::new_with_pair(sink, stream, shared.schema, protocol)
+        .on_connection_init(init)
+        .serve()
+        .await;
+}
+
+/// Puts the position into `connection_ack`, so that a client can resume before its first event.
+fn acknowledged(message: Message, app: &App) -> Message {
+    match message {
+        Message::Text(text) if text.as_str() == r#"{"type":"connection_ack"}"# => {
+            let position = app.bus.log().tail().head().to_string();
+            let ack = serde_json::json!({ "type": "connection_ack", "payload": { "position": position } });
+            Message::Text(ack.to_string().into())
+        }
+        other => other,
+    }
+}

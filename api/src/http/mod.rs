@@ -1,0 +1,99 @@
+//! The HTTP surface: routes, and who a request comes from.
+
+mod graphql;
+mod health;
+mod metrics;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::HeaderMap;
+use axum::http::header::{AUTHORIZATION, USER_AGENT};
+use axum::routing::get;
+use orion_commands::Client;
+use uuid::Uuid;
+
+use crate::auth::{self, AuthError};
+use crate::graphql::OrionSchema;
+use crate::graphql::context::{App, Caller};
+
+/// The largest request, in bytes.
+const BODY_MAX: usize = 1_048_576;
+
+/// What handlers share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The application.
+    pub app: App,
+    /// The schema over it.
+    pub schema: OrionSchema,
+}
+
+/// All routes.
+pub fn router(shared: Shared) -> Router {
+    Router::new()
+        .route("/graphql", get(graphql::get).post(graphql::post))
+        .route("/graphiql", get(graphql::graphiql))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .route("/metrics", get(metrics::metrics))
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .with_state(shared)
+}
+
+/// Recognises the caller by the bearer token in the headers.
+async fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, AuthError> {
+    let bearer = headers.get(AUTHORIZATION).map(|value| bearer(value.to_str().unwrap_or_default()));
+    caller_with(app, headers, bearer.as_deref()).await
+}
+
+/// Recognises the caller by a token that came otherwise.
+async fn caller_with(
+    app: &App,
+    headers: &HeaderMap,
+    token: Option<&str>,
+) -> Result<Caller, AuthError> {
+    let text =
+        |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let actor = auth::actor(&app.tokens, &app.bus, &app.pool, token).await?;
+    Ok(Caller {
+        actor,
+        request_id: text("x-request-id")
+            .filter(|id| id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic()))
+            .unwrap_or_else(|| Uuid::now_v7().to_string()),
+        traceparent: text("traceparent").filter(|text| is_traceparent(text)),
+        client: Client { ip: None, user_agent: text(USER_AGENT.as_str()) },
+    })
+}
+
+/// The token of an `Authorization` value. A value of another scheme is a token that never fits.
+fn bearer(value: &str) -> String {
+    let (scheme, token) = value.split_once(' ').unwrap_or_default();
+    if scheme.eq_ignore_ascii_case("bearer") { token.trim().to_owned() } else { String::new() }
+}
+
+/// `version-trace-parent-flags` in lower-case hex, as W3C writes it.
+fn is_traceparent(text: &str) -> bool {
+    let lengths: Vec<usize> = text.split('-').map(str::len).collect();
+    lengths == [2, 32, 16, 2]
+        && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_bearer_token_is_a_token() {
+        assert_eq!(bearer("Bearer abc"), "abc");
+        assert_eq!(bearer("bearer abc"), "abc");
+        assert_eq!(bearer("Basic abc"), "");
+        assert_eq!(bearer("abc"), "");
+    }
+
+    #[test]
+    fn traceparents_have_their_form() {
+        assert!(is_traceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
+        assert!(!is_traceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"));
+        assert!(!is_traceparent("00-4BF92F3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
+    }
+}

@@ -1,0 +1,8 @@
+//! The server `orion`: settings, HTTP, GraphQL, subscriptions.
+
+pub mod auth;
+pub mod config;
+pub mod graphql;
+pub mod http;
+pub mod server;
+pub mod telemetry;

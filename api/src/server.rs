@@ -1,0 +1,213 @@
+//! The server's life: start everything in order, serve, drain, stop.
+
+use std::future::IntoFuture as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use orion_commands::reactors::{self, MarkPublished, expire_trends};
+use orion_commands::{Admin, Bus, CommandError, Password, Passwords, Refusal, first_start};
+use orion_projections::{Progress, Projector};
+use orion_store::embedded::{Embedded, EmbeddedError};
+use orion_store::{ConnectError, Keys, Log, StoreError};
+use rand::distr::{Alphanumeric, SampleString as _};
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::auth::{TokenError, Tokens};
+use crate::config::{Config, ConfigError};
+use crate::graphql::context::App;
+use crate::graphql::schema;
+use crate::http::{Shared, router};
+
+/// How long open requests may take to end when the server stops.
+const DRAIN_FOR: Duration = Duration::from_secs(5);
+
+/// How long the tasks may take to end after that.
+const STOP_FOR: Duration = Duration::from_secs(2);
+
+/// The characters of a generated password.
+const PASSWORD_CHARS: usize = 20;
+
+/// Why the server could not start, in one line for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The admin's password is refused.
+    #[error("ORION_ADMIN_PASSWORD: {0}")]
+    AdminPassword(Refusal),
+    /// The data directory cannot be used.
+    #[error("ORION_DATA_DIR: {path} cannot be used: {source}")]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The embedded PostgreSQL did not start.
+    #[error("the embedded PostgreSQL: {}", chain(.0))]
+    Embedded(#[from] EmbeddedError),
+    /// The database cannot be used.
+    #[error("DATABASE_URL: {0}")]
+    Database(#[from] ConnectError),
+    /// The log cannot be read.
+    #[error("the log: {}", chain(.0))]
+    Log(#[from] StoreError),
+    /// The first events cannot be written.
+    #[error("the first start: {}", chain(.0))]
+    FirstStart(#[from] CommandError),
+    /// The key for access tokens is refused.
+    #[error("ORION_TOKEN_KEY: {0}")]
+    Token(#[from] TokenError),
+    /// The address cannot be listened on.
+    #[error("ORION_LISTEN: cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+/// An error with its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text.replace('\n', " ")
+}
+
+/// Runs a server until `stop`.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<(), StartError> {
+    // What can be refused without the database is refused before it is started.
+    let admin_email = config.admin_email()?;
+    let (admin_password, is_generated) = admin_password(&config)?;
+    std::fs::create_dir_all(&config.data_dir)
+        .map_err(|source| StartError::DataDir { path: config.data_dir.clone(), source })?;
+    let keys = Keys::derive(&config.master_key()?);
+    let tokens = Tokens::new(&config.token_key()?)?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|source| StartError::Listen { address: config.listen, source })?;
+
+    let embedded = match &config.database_url {
+        Some(_) => None,
+        None => Some(Embedded::start(&config.data_dir).await?),
+    };
+    let url = config
+        .database_url
+        .clone()
+        .or_else(|| embedded.as_ref().map(|embedded| embedded.url().to_owned()))
+        .unwrap_or_default();
+    let admin = Admin { email: admin_email, password: admin_password.0 };
+    let served = serve(&config, &url, keys, tokens, admin, listener, stop, |is_new| {
+        announce(&config, embedded.is_some(), is_new.then_some((&admin_password.1, is_generated)));
+    })
+    .await;
+    if let Some(embedded) = embedded
+        && let Err(error) = embedded.stop().await
+    {
+        warn!(error = chain(&error), "the embedded PostgreSQL did not stop in order");
+    }
+    served
+}
+
+fn admin_password(config: &Config) -> Result<((Password, String), bool), StartError> {
+    let (text, is_generated) = match &config.admin_password {
+        Some(password) => (password.clone(), false),
+        None => (Alphanumeric.sample_string(&mut rand::rng(), PASSWORD_CHARS), true),
+    };
+    let password = Password::parse(&text).map_err(StartError::AdminPassword)?;
+    Ok(((password, text), is_generated))
+}
+
+#[expect(clippy::too_many_arguments, reason = "each is a part that was made before the database")]
+async fn serve(
+    config: &Config,
+    url: &str,
+    keys: Keys,
+    tokens: Tokens,
+    admin: Admin,
+    listener: TcpListener,
+    stop: CancellationToken,
+    ready: impl FnOnce(bool),
+) -> Result<(), StartError> {
+    orion_store::migrate(config.migrate_database_url.as_deref().unwrap_or(url)).await?;
+    let pool = orion_store::connect(url, config.database_pool).await?;
+    let passwords = Passwords::new(config.bcrypt_cost)?;
+
+    // The tasks outlive the requests: an open mutation may wait for the read model.
+    let stop_tasks = CancellationToken::new();
+    let log = Log::open(pool.clone(), stop_tasks.clone()).await?;
+    let bus = Bus::new(log.clone(), keys);
+    let is_new = first_start(&bus, &passwords, admin).await?;
+    let mut tasks = JoinSet::new();
+    let progress = start_tasks(&mut tasks, config, &pool, &bus, &stop_tasks);
+
+    let app = App { bus, passwords, tokens: Arc::new(tokens), progress, pool };
+    let shared = Shared { schema: schema(app.clone()), app };
+    ready(is_new);
+    let drained = stop.clone();
+    let server = axum::serve(listener, router(shared))
+        .with_graceful_shutdown(async move { drained.cancelled().await })
+        .into_future();
+    let overdue = async {
+        stop.cancelled().await;
+        tokio::time::sleep(DRAIN_FOR).await;
+    };
+    tokio::select! {
+        ended = server => if let Err(error) = ended {
+            warn!(%error, "the server ended");
+        },
+        () = overdue => info!("requests were cut off after {} s", DRAIN_FOR.as_secs()),
+    }
+    stop_tasks.cancel();
+    if tokio::time::timeout(STOP_FOR, async { while tasks.join_next().await.is_some() {} })
+        .await
+        .is_err()
+    {
+        warn!("tasks did not end in {} s", STOP_FOR.as_secs());
+    }
+    Ok(())
+}
+
+/// Starts what works beside the requests.
+fn start_tasks(
+    tasks: &mut JoinSet<()>,
+    config: &Config,
+    pool: &PgPool,
+    bus: &Bus,
+    stop: &CancellationToken,
+) -> Progress {
+    let (projector, progress) = Projector::new(bus.log().clone(), pool.clone());
+    tasks.spawn(projector.run(stop.clone()));
+    tasks.spawn(reactors::run(bus.clone(), MarkPublished, stop.clone()));
+    tasks.spawn(expire_trends(bus.clone(), config.trend_ttl, stop.clone()));
+    progress
+}
+
+/// Tells the operator where everything is; the generated password is shown only here and once.
+fn announce(config: &Config, is_embedded: bool, new_admin: Option<(&String, bool)>) {
+    let address = config.listen;
+    println!("Orion is ready");
+    println!("  GraphQL    http://{address}/graphql");
+    println!("  GraphiQL   http://{address}/graphiql");
+    println!("  health     http://{address}/health/ready");
+    if is_embedded {
+        println!("  data       {}", config.data_dir.display());
+    }
+    if let Some((password, is_generated)) = new_admin {
+        println!("  admin      {}", config.admin_email);
+        if is_generated {
+            println!("  password   {password}   (shown only this once)");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The database: the one that is named, or the embedded one, running or not.
+
+use std::path::Path;
+
+use orion_store::embedded::{Embedded, EmbeddedError};
+use orion_store::{ConnectError, connect};
+use sqlx::PgPool;
+
+/// The connections of one command.
+const POOL: u32 = 4;
+
+/// An open database, with the PostgreSQL that was started for it.
+pub struct Database {
+    /// Works under the server's role.
+    pub pool: PgPool,
+    started: Option<Embedded>,
+}
+
+/// Why there is no database.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Nothing was ever kept here.
+    #[error("there is no database in {0}; set DATABASE_URL or ORION_DATA_DIR")]
+    Nothing(String),
+    /// The embedded PostgreSQL did not start.
+    #[error("the embedded PostgreSQL")]
+    Embedded(#[from] EmbeddedError),
+    /// It cannot be used.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+}
+
+/// Opens the database. An embedded one that does not run is started, and stopped again at the end.
+pub async fn open(url: Option<String>, data_dir: &Path) -> Result<Database, OpenError> {
+    if let Some(url) = url {
+        return Ok(Database { pool: connect(&url, POOL).await?, started: None });
+    }
+    if !data_dir.is_dir() {
+        return Err(OpenError::Nothing(data_dir.display().to_string()));
+    }
+    if let Some(url) = Embedded::running_url(data_dir).await? {
+        return Ok(Database { pool: connect(&url, POOL).await?, started: None });
+    }
+    let started = Embedded::start(data_dir).await?;
+    match connect(started.url(), POOL).await {
+        Ok(pool) => Ok(Database { pool, started: Some(started) }),
+        Err(error) => {
+            started.stop().await?;
+            Err(error.into())
+        }
+    }
+}
+
+impl Database {
+    /// Leaves everything as it was found.
+    pub async fn close(self) -> Result<(), EmbeddedError> {
+        self.pool.close().await;
+        match self.started {
+            Some(started) => started.stop().await,
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The tail: every event once and in order, whatever becomes of the connections.
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use orion_store::{Log, Position};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::fixtures::{World, commit, eventually, in_time, one_event, open};
+
+/// Follows a log from a position until it has seen `until`.
+async fn follow(log: Log, from: Position, until: i64) -> Vec<i64> {
+    let mut seen = Vec::new();
+    let mut last = from;
+    while last.0 < until {
+        // A reader whose connection broke asks again from where it is.
+        let Ok(events) = log.tail().next(last, 100).await else { continue };
+        assert!(!events.is_empty() && events.len() <= 100);
+        seen.extend(events.iter().map(|event| event.position.0));
+        last = events.last().unwrap().position;
+    }
+    seen
+}
+
+/// True when the tails of this many logs wait for notifications.
+async fn listeners(world: &World, expected: i64) -> bool {
+    let sql = "SELECT count(*) FROM pg_stat_activity
+               WHERE datname = current_database() AND query LIKE 'LISTEN%' AND state = 'idle'";
+    world.count(sql).await == expected
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_sees_each_event_once_while_connections_are_killed() {
+    const WRITERS: usize = 8;
+    const COMMITS: i64 = 60;
+    let world = World::new().await;
+    let logs = [world.log.clone(), world.another_log().await];
+    let total = i64::try_from(WRITERS).unwrap() * COMMITS;
+
+    let writers = (0..WRITERS).map(|n| {
+        let log = logs[n % 2].clone();
+        tokio::spawn(async move {
+            let trend = Uuid::now_v7();
+            for version in 0..COMMITS {
+                // A conflict would mean that the answer to an append that was written got lost.
+                log.append(commit(Uuid::now_v7(), trend, version, 1)).await.unwrap();
+            }
+        })
+    });
+    let followers = logs.iter().map(|log| follow(log.clone(), Position::START, total));
+    let killer = async {
+        for kill in 1..=5 {
+            eventually("the writers go on", async || {
+                world.log.head().await.is_ok_and(|head| head.0 > total * kill / 7)
+            })
+            .await;
+            assert!(world.terminate_backends().await > 0);
+        }
+    };
+    let (writers, followed, ()) = in_time("following", async {
+        tokio::join!(join_all(writers), join_all(followers), killer)
+    })
+    .await;
+
+    writers.into_iter().for_each(Result::unwrap);
+    for seen in followed {
+        assert!(seen.iter().copied().eq(1..=total), "{seen:?}");
+    }
+    assert_eq!(world.rows().await.len(), usize::try_from(total).unwrap());
+}
+
+#[tokio::test]
+async fn another_process_is_heard_at_once() {
+    let world = World::new().await;
+    let other = world.another_log().await;
+    eventually("both logs listen", async || listeners(&world, 2).await).await;
+    let start = Instant::now();
+    for position in 1..=20 {
+        let appended = other.append(one_event()).await.unwrap();
+        assert_eq!(appended.last, Position(position));
+        let next = world.log.tail().next(Position(position - 1), 10);
+        assert_eq!(in_time("the event", next).await.unwrap()[0].position, Position(position));
+    }
+    // By polling alone each of them would have taken most of a second.
+    assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn another_process_is_heard_even_without_its_notification() {
+    let world = World::new().await;
+    world.log.append(one_event()).await.unwrap();
+    // As if the notification had got lost: the row is there, and nobody was told.
+    sqlx::query(
+        "INSERT INTO events SELECT 2, aggregate_type, aggregate_id, 2, event_type, event_version,
+                payload, metadata, recorded_at FROM events",
+    )
+    .execute(&world.owner)
+    .await
+    .unwrap();
+    let next = world.log.tail().next(Position(1), 10);
+    assert_eq!(in_time("the event", next).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_lost_listener_listens_again() {
+    let world = World::new().await;
+    eventually("the log listens", async || listeners(&world, 1).await).await;
+    assert!(world.terminate_backends().await > 0);
+    eventually("the log listens again", async || listeners(&world, 1).await).await;
+}
+
+#[tokio::test]
+async fn what_was_there_before_is_read_from_the_database() {
+    let world = World::new().await;
+    // More than the tail keeps in memory, so that a follower crosses the border.
+    const TOTAL: i64 = 12_000;
+    world.log.append(commit(Uuid::now_v7(), Uuid::now_v7(), 0, TOTAL / 2)).await.unwrap();
+    let fresh = world.another_log().await;
+    world.log.append(commit(Uuid::now_v7(), Uuid::now_v7(), 0, TOTAL / 2)).await.unwrap();
+    for log in [world.log.clone(), fresh] {
+        let first = log.tail().next(Position::START, 7).await.unwrap();
+        assert!(first.iter().map(|event| event.position.0).eq(1..=7));
+        let seen = in_time("following", follow(log, Position::START, TOTAL)).await;
+        assert!(seen.into_iter().eq(1..=TOTAL));
+    }
+}
+
+#[tokio::test]
+async fn a_stopped_tail_ends_its_followers() {
+    let world = World::new().await;
+    let stop = CancellationToken::new();
+    let log = open(world.url(), stop.clone()).await;
+    world.log.append(one_event()).await.unwrap();
+    let follower = tokio::spawn(async move {
+        let mut last = Position::START;
+        while let Some(event) = log.tail().next(last, 10).await.unwrap().last() {
+            last = event.position;
+        }
+        last
+    });
+    stop.cancel();
+    let last = in_time("the end", follower).await.unwrap();
+    assert!(last <= Position(1));
+}
