@@ -79,5 +79,7 @@ pub async fn connect(url: &str, size: u32) -> Result<PgPool, ConnectError> {
 
 fn options(url: &str) -> Result<PgConnectOptions, ConnectError> {
     let options: PgConnectOptions = url.parse().map_err(ConnectError::Address)?;
-    Ok(options.application_name("orion").options([("timezone", "UTC")]))
+    // Named, for a login called `orion` would otherwise find the schema of that name first.
+    let settings = [("timezone", "UTC"), ("search_path", "public")];
+    Ok(options.application_name("orion").options(settings))
 }

@@ -109,7 +109,11 @@ impl EventStore {
         if i64::try_from(snapshot.current_snapshot) != Ok(i64::from(A::SNAPSHOT_SHAPE)) {
             return None;
         }
-        let aggregate = serde_json::from_value(snapshot.aggregate).ok()?;
+        let aggregate: A = serde_json::from_value(snapshot.aggregate).ok()?;
+        // `null` reads as an aggregate that was never made, which no snapshot is of.
+        if !aggregate.exists() {
+            return None;
+        }
         let version = i64::try_from(snapshot.current_sequence).ok()?;
         Some(Loaded { id, version, aggregate })
     }

@@ -10,9 +10,13 @@ mod watchdog;
 
 use std::fmt::Display;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 pub use self::cluster::TestCluster;
 use self::server::Server;
+
+/// How long a test waits for the end of its database; it is dropped all the same.
+const DROP_WAIT: Duration = Duration::from_millis(500);
 
 /// A fresh, migrated database of its own; dropped with this value.
 #[derive(Debug)]
@@ -34,8 +38,15 @@ pub async fn database() -> TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         let (server, name) = (self.server.clone(), std::mem::take(&mut self.name));
-        // The test's runtime may be ending. A server that was killed meanwhile is no failure.
-        let _ = on_own_runtime(async move || server.drop_database(&name).await);
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            // The test's runtime may be ending. A server that was killed meanwhile is no failure.
+            let _ = on_own_runtime(async move || server.drop_database(&name).await);
+            let _ = done.send(());
+        });
+        // While this runs, the test's runtime may stand still, and with it a connection that it is
+        // just opening; PostgreSQL drops no database before that one has ended or timed out.
+        let _ = is_done.recv_timeout(DROP_WAIT);
     }
 }
 

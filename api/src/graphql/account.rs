@@ -228,8 +228,8 @@ pub struct LogoutInput {
     /// The newest refresh token of the session.
     refresh_token: String,
     /// True to end all of the user's sessions.
-    #[graphql(default)]
-    everywhere: bool,
+    #[graphql(default_with = "Some(false)")]
+    everywhere: Option<bool>,
 }
 
 /// Changes of how the caller appears; what is not given stays, null removes.
@@ -394,7 +394,7 @@ impl AccountMutation {
         // The token says whose session it is, and no more is needed to end it.
         let actor = Actor::User { id: user_id, role: DomainRole::Viewer, session_id };
         let envelope = Envelope { actor, ..ctx.envelope() };
-        if everywhere
+        if everywhere.unwrap_or_default()
             && let Some(refusal) = revoke_others(ctx, &envelope, user_id, session_id).await?
         {
             return Ok(LogoutPayload::refused(refusal));

@@ -17,7 +17,7 @@ use orion_projections::tables::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::context::{CommandArgs, ContextExt as _, Outcome};
+use super::context::{CommandArgs, ContextExt as _, Outcome, naming_inputs};
 use super::error::AtField as _;
 use super::media_asset::{MEDIA_ASSET_ORDER, MediaAsset};
 use super::page::{List, Nodes, Order, PageArgs};
@@ -337,15 +337,22 @@ pub struct RejectContentInput {
     expected_version: Option<i32>,
 }
 
-/// Names a content.
-#[derive(InputObject)]
-pub struct ContentInput {
-    /// The content.
-    content_id: ID,
-    /// Repeat it to get the first answer again.
-    command_id: Option<ID>,
-    /// The version that the decision was made on.
-    expected_version: Option<i32>,
+naming_inputs! {
+    /// The request for a person's decision.
+    SubmitForReviewInput {
+        /// The content.
+        content_id
+    }
+    /// A reviewer's yes.
+    ApproveContentInput {
+        /// The content.
+        content_id
+    }
+    /// The return of a rejected content.
+    ReturnToDraftInput {
+        /// The content.
+        content_id
+    }
 }
 
 /// Mutations of contents.
@@ -447,10 +454,9 @@ impl ContentMutation {
     async fn submit_for_review(
         &self,
         ctx: &Context<'_>,
-        input: ContentInput,
+        input: SubmitForReviewInput,
     ) -> Result<ContentPayload> {
-        let ContentInput { content_id, command_id, expected_version } = input;
-        let args = CommandArgs { command_id, expected_version };
+        let (content_id, args) = input.into();
         change(ctx, Action::ManageContents, &content_id, args, |_| {
             Ok(ContentCommand::SubmitForReview)
         })
@@ -461,10 +467,9 @@ impl ContentMutation {
     async fn approve_content(
         &self,
         ctx: &Context<'_>,
-        input: ContentInput,
+        input: ApproveContentInput,
     ) -> Result<ContentPayload> {
-        let ContentInput { content_id, command_id, expected_version } = input;
-        let args = CommandArgs { command_id, expected_version };
+        let (content_id, args) = input.into();
         change(ctx, Action::ReviewContents, &content_id, args, |actor| {
             Ok(ContentCommand::Approve { by: acting_user(actor)? })
         })
@@ -490,10 +495,9 @@ impl ContentMutation {
     async fn return_to_draft(
         &self,
         ctx: &Context<'_>,
-        input: ContentInput,
+        input: ReturnToDraftInput,
     ) -> Result<ContentPayload> {
-        let ContentInput { content_id, command_id, expected_version } = input;
-        let args = CommandArgs { command_id, expected_version };
+        let (content_id, args) = input.into();
         change(ctx, Action::ManageContents, &content_id, args, |_| {
             Ok(ContentCommand::ReturnToDraft)
         })

@@ -89,6 +89,32 @@ pub struct CommandArgs {
     pub expected_version: Option<i32>,
 }
 
+/// Declares the inputs of mutations that only name what they change.
+macro_rules! naming_inputs {
+    ($($(#[$meta:meta])* $name:ident { $(#[$id_meta:meta])* $id:ident })*) => {
+        $(
+            $(#[$meta])*
+            #[derive(async_graphql::InputObject)]
+            pub struct $name {
+                $(#[$id_meta])*
+                $id: async_graphql::ID,
+                /// Repeat it to get the first answer again.
+                command_id: Option<async_graphql::ID>,
+                /// The version that the decision was made on.
+                expected_version: Option<i32>,
+            }
+
+            impl From<$name> for (async_graphql::ID, $crate::graphql::context::CommandArgs) {
+                fn from(input: $name) -> Self {
+                    let $name { $id, command_id, expected_version } = input;
+                    ($id, $crate::graphql::context::CommandArgs { command_id, expected_version })
+                }
+            }
+        )*
+    };
+}
+pub(crate) use naming_inputs;
+
 /// What resolvers ask of their context.
 pub trait ContextExt {
     /// What all requests share.
@@ -103,8 +129,6 @@ pub trait ContextExt {
     fn reach(&self, min_position: Option<Position>) -> impl Future<Output = Result<()>> + Send;
     /// A row that the caller may see.
     fn row<T: Entity>(&self, id: Uuid) -> impl Future<Output = Result<Option<Found<T>>>> + Send;
-    /// Drops what was read of a table, so that it is read again.
-    fn forget<T: Entity>(&self);
     /// Builds a use case from the input, runs it, and waits for the read model.
     fn command<U: UseCase + Send>(
         &self,
@@ -162,10 +186,6 @@ impl ContextExt for Context<'_> {
 
     async fn row<T: Entity>(&self, id: Uuid) -> Result<Option<Found<T>>> {
         self.loader().load_one(RowKey::<T>(id, PhantomData)).await.map_err(internal)
-    }
-
-    fn forget<T: Entity>(&self) {
-        self.loader().clear::<RowKey<T>>();
     }
 
     async fn command<U: UseCase + Send>(

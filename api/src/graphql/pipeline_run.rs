@@ -277,8 +277,6 @@ async fn end(
         let outcome = Outcome::refused(unknown);
         return Ok(StagePayload { outcome, content_id: None, run_id: None });
     };
-    // The row has done its duty; the answer reads it again, after the command.
-    ctx.forget::<PipelineRunRow>();
     let content_id = found.row.content_id;
     let build =
         |_: &Actor| Ok(Single::<ContentAggregate>::new(content_id, command(RunId(run_id))?));

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::content::{CONTENT_ORDER, Content};
-use super::context::{CommandArgs, ContextExt as _, Outcome};
+use super::context::{CommandArgs, ContextExt as _, Outcome, naming_inputs};
 use super::error::AtField as _;
 use super::page::{List, Nodes, Order, PageArgs};
 use super::reader::{Condition, Entity, Found};
@@ -230,15 +230,17 @@ pub struct RescoreTrendInput {
     expected_version: Option<i32>,
 }
 
-/// Names a trend.
-#[derive(InputObject)]
-pub struct TrendInput {
-    /// The trend.
-    trend_id: ID,
-    /// Repeat it to get the first answer again.
-    command_id: Option<ID>,
-    /// The version that the decision was made on.
-    expected_version: Option<i32>,
+naming_inputs! {
+    /// The end of a trend.
+    ExpireTrendInput {
+        /// The trend.
+        trend_id
+    }
+    /// The putting away of a trend.
+    ArchiveTrendInput {
+        /// The trend.
+        trend_id
+    }
 }
 
 /// Mutations of trends.
@@ -287,23 +289,29 @@ impl TrendMutation {
     }
 
     /// Says that a trend is over.
-    async fn expire_trend(&self, ctx: &Context<'_>, input: TrendInput) -> Result<TrendPayload> {
-        change(ctx, input, TrendCommand::Expire).await
+    async fn expire_trend(
+        &self,
+        ctx: &Context<'_>,
+        input: ExpireTrendInput,
+    ) -> Result<TrendPayload> {
+        change(ctx, input.into(), TrendCommand::Expire).await
     }
 
     /// Puts a trend away.
-    async fn archive_trend(&self, ctx: &Context<'_>, input: TrendInput) -> Result<TrendPayload> {
-        change(ctx, input, TrendCommand::Archive).await
+    async fn archive_trend(
+        &self,
+        ctx: &Context<'_>,
+        input: ArchiveTrendInput,
+    ) -> Result<TrendPayload> {
+        change(ctx, input.into(), TrendCommand::Archive).await
     }
 }
 
 async fn change(
     ctx: &Context<'_>,
-    input: TrendInput,
+    (trend_id, args): (ID, CommandArgs),
     command: TrendCommand,
 ) -> Result<TrendPayload> {
-    let TrendInput { trend_id, command_id, expected_version } = input;
-    let args = CommandArgs { command_id, expected_version };
     let id = uuid(&trend_id)?;
     let build = |_: &_| Ok(Single::<orion_domain::Trend>::new(id, command));
     let outcome = ctx.command(Action::ManageTrends, args, build).await?;

@@ -159,8 +159,8 @@ impl User {
         before: Option<String>,
     ) -> Result<Nodes<OAuthAccount>> {
         let args = PageArgs { after, before, first, last };
-        let list = List::<OAuthAccountRow>::of("user_id", self.0.row.id, OAUTH_ACCOUNT_ORDER);
-        list.page(ctx, args).await
+        let linked = List::<OAuthAccountRow>::of("user_id", self.0.row.id, OAUTH_ACCOUNT_ORDER);
+        linked.page(ctx, args).await
     }
 }
 
