@@ -77,7 +77,8 @@ pub async fn connect(url: &str, size: u32) -> Result<PgPool, ConnectError> {
         .map_err(ConnectError::Unreachable)
 }
 
-fn options(url: &str) -> Result<PgConnectOptions, ConnectError> {
+/// How every connection to a database is made.
+pub(crate) fn options(url: &str) -> Result<PgConnectOptions, ConnectError> {
     let options: PgConnectOptions = url.parse().map_err(ConnectError::Address)?;
     // Named, for a login called `orion` would otherwise find the schema of that name first.
     let settings = [("timezone", "UTC"), ("search_path", "public")];

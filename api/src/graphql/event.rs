@@ -47,9 +47,10 @@ impl Event {
         &self.0.event_version
     }
     /// Its fields. Secrets and personal values are left out.
-    async fn payload(&self) -> Result<Json<Value>> {
-        let payload = serde_json::from_str(&self.0.payload).map_err(internal)?;
-        Ok(Json(orion_domain::event::redacted(&self.0.event_type, payload)))
+    async fn payload(&self) -> Json<Value> {
+        // PostgreSQL takes only JSON into the column.
+        let payload = serde_json::from_str(&self.0.payload).unwrap_or_default();
+        Json(orion_domain::event::redacted(&self.0.event_type, payload))
     }
     /// Who caused it, by which command, in which request.
     async fn metadata(&self) -> Json<&BTreeMap<String, String>> {

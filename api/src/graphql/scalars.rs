@@ -13,13 +13,9 @@ pub struct Position(pub LogPosition);
 #[Scalar]
 impl ScalarType for Position {
     fn parse(value: Value) -> InputValueResult<Self> {
-        let parsed = match &value {
-            Value::String(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
-                text.parse().ok()
-            }
-            Value::Number(number) => number.as_i64().filter(|position| *position >= 0),
-            _ => None,
-        };
+        let is_decimal = |text: &&String| text.bytes().all(|byte| byte.is_ascii_digit());
+        let text = if let Value::String(text) = &value { Some(text) } else { None };
+        let parsed = text.filter(is_decimal).and_then(|text| text.parse().ok());
         match parsed {
             Some(position) => Ok(Self(LogPosition(position))),
             None => Err(InputValueError::custom("a position is a decimal string, 0 or more")),

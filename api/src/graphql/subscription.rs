@@ -112,11 +112,10 @@ impl Subscription {
         after: Option<Position>,
     ) -> Result<impl Stream<Item = Result<ContentChange>> + 'a> {
         let wanted = id.as_ref().map(uuid).transpose()?;
-        let is_wanted = move |fact: &Fact| match &fact.event {
-            DomainEvent::Content(_) if wanted.is_none_or(|id| id == fact.aggregate_id) => {
-                vec![fact.aggregate_id]
-            }
-            _ => vec![],
+        let is_wanted = move |fact: &Fact| {
+            let is_content = matches!(fact.event, DomainEvent::Content(_));
+            let is_it = wanted.is_none_or(|id| id == fact.aggregate_id);
+            if is_content && is_it { vec![fact.aggregate_id] } else { vec![] }
         };
         let changes = changes::<ContentRow>(ctx, after, is_wanted).await?;
         Ok(try_stream! {
@@ -134,9 +133,9 @@ impl Subscription {
         ctx: &Context<'a>,
         after: Option<Position>,
     ) -> Result<impl Stream<Item = Result<TrendChange>> + 'a> {
-        let is_wanted = |fact: &Fact| match &fact.event {
-            DomainEvent::Trend(_) => vec![fact.aggregate_id],
-            _ => vec![],
+        let is_wanted = |fact: &Fact| {
+            let is_trend = matches!(fact.event, DomainEvent::Trend(_));
+            if is_trend { vec![fact.aggregate_id] } else { vec![] }
         };
         let changes = changes::<TrendRow>(ctx, after, is_wanted).await?;
         Ok(try_stream! {
@@ -157,13 +156,8 @@ impl Subscription {
     ) -> Result<impl Stream<Item = Result<PipelineRunChange>> + 'a> {
         let wanted = content_id.as_ref().map(uuid).transpose()?;
         let is_wanted = move |fact: &Fact| {
-            if wanted.is_some_and(|id| id != fact.aggregate_id) {
-                return vec![];
-            }
-            match &fact.event {
-                DomainEvent::Content(event) => runs_of(event),
-                _ => vec![],
-            }
+            let DomainEvent::Content(event) = &fact.event else { return vec![] };
+            if wanted.is_none_or(|id| id == fact.aggregate_id) { runs_of(event) } else { vec![] }
         };
         let changes = changes::<PipelineRunRow>(ctx, after, is_wanted).await?;
         Ok(try_stream! {
@@ -183,12 +177,20 @@ impl Subscription {
         after: Option<Position>,
     ) -> Result<impl Stream<Item = Result<PublishRecordChange>> + 'a> {
         let wanted = content_id.as_ref().map(uuid).transpose()?;
-        let is_wanted = move |fact: &Fact| match &fact.event {
-            DomainEvent::Publish(
+        let is_wanted = move |fact: &Fact| {
+            let DomainEvent::Publish(event) = &fact.event else { return vec![] };
+            match event {
                 PublishEvent::Succeeded { record_id, destination, .. }
-                | PublishEvent::Failed { record_id, destination, .. },
-            ) if wanted.is_none_or(|id| id == destination.content_id.0) => vec![record_id.0],
-            _ => vec![],
+                | PublishEvent::Failed { record_id, destination, .. }
+                    if wanted.is_none_or(|id| id == destination.content_id.0) =>
+                {
+                    vec![record_id.0]
+                }
+                PublishEvent::Succeeded { .. }
+                | PublishEvent::Failed { .. }
+                | PublishEvent::Requested { .. }
+                | PublishEvent::Retried {} => vec![],
+            }
         };
         let changes = changes::<PublishRecordRow>(ctx, after, is_wanted).await?;
         Ok(try_stream! {

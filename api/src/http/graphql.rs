@@ -68,7 +68,7 @@ fn is_query(request: &mut Request) -> bool {
     let Ok(document) = request.parsed_query() else { return true };
     let mut operations = document.operations.iter();
     operations.all(|(name, operation)| {
-        let is_other = wanted.is_some() && name.map(|name| name.to_string()) != wanted;
+        let is_other = wanted.is_some() && name.map(ToString::to_string) != wanted;
         is_other || operation.node.ty == OperationType::Query
     })
 }
@@ -78,13 +78,15 @@ pub async fn graphiql() -> Html<String> {
     Html(GraphiQLSource::build().endpoint("/graphql").subscription_endpoint("/graphql").finish())
 }
 
-async fn execute(shared: &Shared, caller: Caller, request: Request) -> Response {
-    // Read before the answer, so that the answer is not older than it says.
-    let position = read_position(&shared.app);
+async fn execute(shared: &Shared, caller: Caller, mut request: Request) -> Response {
+    // A query is not older than the position read before it; what a mutation did is in the one after.
+    let is_query = is_query(&mut request);
+    let before = read_position(&shared.app);
     let mut response = shared.schema.execute(request_of(request, &shared.app, caller)).await;
     for error in &mut response.errors {
         name_the_fault(error);
     }
+    let position = if is_query { before } else { read_position(&shared.app) };
     response.extension("position", async_graphql::Value::from(position.to_string()))
 }
 
@@ -162,12 +164,10 @@ async fn serve(shared: Shared, headers: HeaderMap, socket: WebSocket, protocol: 
 
 /// Puts the position into `connection_ack`, so that a client can resume before its first event.
 fn acknowledged(message: Message, app: &App) -> Message {
-    match message {
-        Message::Text(text) if text.as_str() == r#"{"type":"connection_ack"}"# => {
-            let position = app.bus.log().tail().head().to_string();
-            let ack = serde_json::json!({ "type": "connection_ack", "payload": { "position": position } });
-            Message::Text(ack.to_string().into())
-        }
-        other => other,
+    if !matches!(&message, Message::Text(text) if text.as_str() == r#"{"type":"connection_ack"}"#) {
+        return message;
     }
+    let position = app.bus.log().tail().head().to_string();
+    let ack = serde_json::json!({ "type": "connection_ack", "payload": { "position": position } });
+    Message::Text(ack.to_string().into())
 }

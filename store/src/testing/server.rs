@@ -2,10 +2,11 @@
 
 use orion_migrations::MIGRATOR;
 use sha2::{Digest, Sha256};
-use sqlx::{Connection, Executor, PgConnection};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
 use uuid::Uuid;
 
 use super::{TestDatabase, on_own_runtime, or_panic};
+use crate::connect::options;
 
 /// Held by the process that makes the template, since others may share the server.
 const TEMPLATE_LOCK: i64 = 0x6f72_696f_6e5f_7470;
@@ -91,10 +92,11 @@ impl Server {
     }
 }
 
-/// Over one connection, which is closed at the end: a pool of sqlx 0.8 may keep one open, and then
+/// With the settings that servers migrate with. Over one connection, which is closed at the end: a pool of sqlx 0.8 may keep one open, and then
 /// the database can be neither renamed nor copied. Its future is not `Send`.
 async fn migrate(url: &str) -> Result<(), sqlx::Error> {
-    let mut connection = PgConnection::connect(url).await?;
+    let options = or_panic("reading the address of a database", options(url));
+    let mut connection = options.connect().await?;
     MIGRATOR.run(&mut connection).await?;
     connection.close().await
 }
