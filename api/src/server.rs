@@ -1,6 +1,7 @@
 //! The server's life: start everything in order, serve, drain, stop.
 
 use std::future::IntoFuture as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,7 +69,7 @@ pub enum StartError {
     #[error("ORION_LISTEN: cannot listen on {address}: {source}")]
     Listen {
         /// The address.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         /// What the system says.
         source: std::io::Error,
     },
@@ -97,6 +98,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), StartErr
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| StartError::Listen { address: config.listen, source })?;
+    // With port 0 the system has chosen one.
+    let address = listener.local_addr().unwrap_or(config.listen);
 
     let embedded = match &config.database_url {
         Some(_) => None,
@@ -109,7 +112,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), StartErr
         .unwrap_or_default();
     let admin = Admin { email: admin_email, password: admin_password.0 };
     let served = serve(&config, &url, keys, tokens, admin, listener, stop, |is_new| {
-        announce(&config, embedded.is_some(), is_new.then_some((&admin_password.1, is_generated)));
+        let new_admin = is_new.then_some((&admin_password.1, is_generated));
+        announce(&config, address, embedded.is_some(), new_admin);
     })
     .await;
     if let Some(embedded) = embedded
@@ -195,8 +199,12 @@ fn start_tasks(
 }
 
 /// Tells the operator where everything is; the generated password is shown only here and once.
-fn announce(config: &Config, is_embedded: bool, new_admin: Option<(&String, bool)>) {
-    let address = config.listen;
+fn announce(
+    config: &Config,
+    address: SocketAddr,
+    is_embedded: bool,
+    new_admin: Option<(&String, bool)>,
+) {
     println!("Orion is ready");
     println!("  GraphQL    http://{address}/graphql");
     println!("  GraphiQL   http://{address}/graphiql");

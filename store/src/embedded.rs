@@ -99,7 +99,7 @@ impl Embedded {
         Ok(Self { cluster, pid, url: url(&password, port, DATABASE), _lock: lock })
     }
 
-    /// Where to connect, with the superuser's password: `postgres://orion:…@127.0.0.1:…/orion`.
+    /// Where to connect, with the superuser's password: `postgres://postgres:…@127.0.0.1:…/orion`.
     pub fn url(&self) -> &str {
         &self.url
     }

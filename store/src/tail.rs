@@ -138,8 +138,12 @@ impl Tail {
 
     async fn forward(&self, mut listener: PgListener) -> Result<(), sqlx::Error> {
         listener.listen(CHANNEL).await?;
-        while listener.try_recv().await?.is_some() {
-            self.wake.notify_one();
+        while let Some(notification) = listener.try_recv().await? {
+            // Most are the echo of this process's own appends, which it has read by now.
+            let is_known = notification.payload().parse().is_ok_and(|at| Position(at) <= self.head());
+            if !is_known {
+                self.wake.notify_one();
+            }
         }
         Ok(())
     }

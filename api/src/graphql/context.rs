@@ -235,7 +235,9 @@ impl ContextExt for Context<'_> {
 fn input_of(ctx: &Context<'_>) -> Result<Vec<u8>> {
     let field = ctx.field();
     let arguments = field.arguments().map_err(|error| bad_input(error.message))?;
-    serde_json::to_vec(&(field.name(), arguments)).map_err(internal)
+    // By way of a value, for its objects are sorted by key: the order of the fields says nothing.
+    let input = serde_json::to_value((field.name(), arguments)).map_err(internal)?;
+    serde_json::to_vec(&input).map_err(internal)
 }
 
 /// The position that the read model had reached when an answer was begun.

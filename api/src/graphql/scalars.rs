@@ -14,8 +14,16 @@ pub struct Position(pub LogPosition);
 impl ScalarType for Position {
     fn parse(value: Value) -> InputValueResult<Self> {
         let is_decimal = |text: &&String| text.bytes().all(|byte| byte.is_ascii_digit());
-        let text = if let Value::String(text) = &value { Some(text) } else { None };
-        let parsed = text.filter(is_decimal).and_then(|text| text.parse().ok());
+        let parsed = match &value {
+            Value::String(text) => Some(text).filter(is_decimal).and_then(|text| text.parse().ok()),
+            Value::Number(number) => number.as_i64().filter(|position| *position >= 0),
+            Value::Null
+            | Value::Boolean(_)
+            | Value::Binary(_)
+            | Value::Enum(_)
+            | Value::List(_)
+            | Value::Object(_) => None,
+        };
         match parsed {
             Some(position) => Ok(Self(LogPosition(position))),
             None => Err(InputValueError::custom("a position is a decimal string, 0 or more")),

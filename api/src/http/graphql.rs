@@ -94,9 +94,9 @@ async fn execute(shared: &Shared, caller: Caller, mut request: Request) -> Respo
 fn name_the_fault(error: &mut ServerError) {
     let extensions = error.extensions.get_or_insert_default();
     if extensions.get("code").is_none() {
-        let code =
-            if error.message.contains("too") { "QUERY_TOO_COMPLEX" } else { "BAD_USER_INPUT" };
-        extensions.set("code", code);
+        let is_too_much = ["Query is nested too deep.", "Query is too complex."];
+        let is_too_much = is_too_much.contains(&error.message.as_str());
+        extensions.set("code", if is_too_much { "QUERY_TOO_COMPLEX" } else { "BAD_USER_INPUT" });
     }
 }
 

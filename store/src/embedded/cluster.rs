@@ -16,7 +16,7 @@ use super::error::file;
 use super::postmaster::{self, Postmaster};
 
 /// The cluster's superuser.
-pub(crate) const SUPERUSER: &str = "orion";
+pub(crate) const SUPERUSER: &str = "postgres";
 
 /// After a crash under load, up to `max_wal_size` of log is read again.
 const START_WAIT: Duration = Duration::from_mins(5);

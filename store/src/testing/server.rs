@@ -92,8 +92,9 @@ impl Server {
     }
 }
 
-/// With the settings that servers migrate with. Over one connection, which is closed at the end: a pool of sqlx 0.8 may keep one open, and then
-/// the database can be neither renamed nor copied. Its future is not `Send`.
+/// With the settings of every server. Over one connection, which is closed at the end: a pool of
+/// sqlx 0.8 may keep one open, and then the database can be neither renamed nor copied. Its future
+/// is not `Send`.
 async fn migrate(url: &str) -> Result<(), sqlx::Error> {
     let options = or_panic("reading the address of a database", options(url));
     let mut connection = options.connect().await?;

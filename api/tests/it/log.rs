@@ -1,0 +1,74 @@
+//! The log as PostgreSQL has it, asked past the server.
+
+use chrono::{DateTime, Utc};
+use orion_projections::Difference;
+use orion_store::Position;
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+
+use crate::eventually::eventually;
+
+/// Looks into a server's database as its owner.
+#[derive(Clone, Debug)]
+pub struct Records {
+    /// A few connections.
+    pub pool: PgPool,
+}
+
+impl Records {
+    /// Connects.
+    pub async fn of(database_url: &str) -> Self {
+        let pool = PgPoolOptions::new().max_connections(2).connect(database_url).await.unwrap();
+        Self { pool }
+    }
+
+    /// The newest position.
+    pub async fn head(&self) -> i64 {
+        orion_store::log::head(&self.pool).await.unwrap().0
+    }
+
+    /// True when an event of this aggregate is at this position.
+    pub async fn has(&self, position: i64, aggregate_id: &str) -> bool {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM events WHERE position = $1 AND aggregate_id = $2)",
+        )
+        .bind(position)
+        .bind(aggregate_id)
+        .fetch_one(&self.pool)
+        .await
+        .unwrap()
+    }
+
+    /// Invariant 1: positions are 1..n, times never run backwards, streams have no gap.
+    pub async fn assert_in_order(&self) {
+        let rows: Vec<(i64, DateTime<Utc>)> =
+            sqlx::query_as("SELECT position, recorded_at FROM events ORDER BY position")
+                .fetch_all(&self.pool)
+                .await
+                .unwrap();
+        for (index, (position, _)) in (1_i64..).zip(&rows) {
+            assert_eq!(index, *position, "a gap in the log");
+        }
+        assert!(rows.is_sorted_by_key(|(_, recorded_at)| *recorded_at), "time ran backwards");
+        let broken: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM (SELECT sequence, row_number() OVER
+                 (PARTITION BY aggregate_type, aggregate_id ORDER BY position) AS expected
+             FROM events) numbered WHERE sequence <> expected",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .unwrap();
+        assert_eq!(broken, 0, "streams with a gap or out of order");
+    }
+
+    /// Invariant 3: when the read model has reached the head, it is the fold of the log.
+    pub async fn assert_projected(&self) {
+        let (position, differences) = eventually("the read model reaches the head", async || {
+            let head = self.head().await;
+            let (position, differences) = orion_projections::check(&self.pool).await.unwrap();
+            (position == Position(head)).then_some((position, differences))
+        })
+        .await;
+        assert_eq!(differences, Vec::<Difference>::new(), "at position {position}");
+    }
+}

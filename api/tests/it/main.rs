@@ -1,0 +1,15 @@
+//! One binary for all integration tests of the server: the real program over real sockets.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "in the helpers, too, a panic is the failure of the test"
+)]
+
+mod client;
+mod eventually;
+mod log;
+mod people;
+mod schema;
+mod sdl;
+mod server;
+mod websocket;

@@ -1,0 +1,103 @@
+//! A client of the protocol graphql-transport-ws.
+
+use futures::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use crate::client::{Answer, Client, position};
+use crate::eventually::SOON;
+
+/// A socket with at most one subscription on it.
+pub struct Socket {
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// The position that came with `connection_ack`.
+    pub acknowledged: i64,
+}
+
+impl Client {
+    /// Opens a socket and sends `connection_init`.
+    async fn open(&self) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
+        let url = format!("{}/graphql", self.url.replacen("http", "ws", 1));
+        let mut request = url.into_client_request().unwrap();
+        let protocol = "graphql-transport-ws".parse().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", protocol);
+        let (mut stream, response) = connect_async(request).await.unwrap();
+        assert_eq!(response.headers()["sec-websocket-protocol"], "graphql-transport-ws");
+        let payload = match &self.token {
+            Some(token) => json!({ "authorization": format!("Bearer {token}") }),
+            None => json!({}),
+        };
+        let init = json!({ "type": "connection_init", "payload": payload });
+        stream.send(Message::text(init.to_string())).await.unwrap();
+        stream
+    }
+
+    /// Opens a socket that is acknowledged.
+    pub async fn socket(&self) -> Socket {
+        let mut socket = Socket { stream: self.open().await, acknowledged: 0 };
+        let ack = socket.receive().await.expect("an acknowledgement");
+        assert_eq!(ack["type"], "connection_ack", "{ack}");
+        socket.acknowledged = position(&ack["payload"]["position"]);
+        socket
+    }
+
+    /// Opens a socket that is refused; gives the code that it is closed with.
+    pub async fn refused_socket(&self) -> u16 {
+        let mut stream = self.open().await;
+        loop {
+            let message = timeout(SOON, stream.next()).await.expect("an answer").unwrap().unwrap();
+            if let Message::Close(frame) = message {
+                return frame.expect("a reason").code.into();
+            }
+            assert!(!message.to_string().contains("connection_ack"), "{message}");
+        }
+    }
+
+    /// Opens a socket with one subscription on it.
+    pub async fn subscribe(&self, query: &str, variables: Value) -> Socket {
+        let mut socket = self.socket().await;
+        socket.subscribe(query, variables).await;
+        socket
+    }
+}
+
+impl Socket {
+    /// Starts the subscription.
+    pub async fn subscribe(&mut self, query: &str, variables: Value) {
+        let payload = json!({ "query": query, "variables": variables });
+        let message = json!({ "id": "1", "type": "subscribe", "payload": payload });
+        self.stream.send(Message::text(message.to_string())).await.unwrap();
+    }
+
+    /// The next answer of the subscription; nothing when it is complete or the socket is closed.
+    pub async fn next(&mut self) -> Option<Answer> {
+        let message = self.receive().await?;
+        match message["type"].as_str().unwrap() {
+            "next" => Some(Answer(message["payload"].clone())),
+            "error" => Some(Answer(json!({ "errors": message["payload"] }))),
+            "complete" => None,
+            other => panic!("unexpected {other}: {message}"),
+        }
+    }
+
+    /// The next change, of which nothing failed: what stands in the subscription's only field.
+    pub async fn change(&mut self) -> Value {
+        let data = self.next().await.expect("a change").data();
+        data.as_object().unwrap().values().next().unwrap().clone()
+    }
+
+    /// The next message; nothing when the socket is closed.
+    async fn receive(&mut self) -> Option<Value> {
+        loop {
+            match timeout(SOON, self.stream.next()).await.expect("a message in time")?.ok()? {
+                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+                Message::Close(_) => return None,
+                Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! From registration to logout, and everything that does not get in.
+
+use futures::future::join_all;
+use orion_commands::{
+    Actor, Bus, ChangePassword, Client, CommandError, Done, LogIn, Password, Refresh, Register,
+    Single,
+};
+use orion_domain::values::{Email, Name, Role, SessionId, UserId};
+use orion_domain::{Session, SessionCommand, User, UserCommand};
+use orion_store::Position;
+use uuid::Uuid;
+
+use crate::fixtures::{World, admin, code, refusal};
+
+const PASSWORD: &str = "correct horse battery";
+
+async fn register_as(world: &World, email: &str) -> Register {
+    let (email, name) = (Email::parse(email).unwrap(), Name::parse("Ada").unwrap());
+    let password = Password::parse(PASSWORD).unwrap();
+    let client = Client { ip: Some("::1".to_owned()), user_agent: Some("test".to_owned()) };
+    Register::new(&world.passwords, email, password, name, client).await.unwrap()
+}
+
+/// Registers a person; returns who it is, and the refresh token.
+async fn registered(world: &World, email: &str) -> (Actor, String) {
+    let register = register_as(world, email).await;
+    world.run(Actor::Anonymous, &register).await.unwrap();
+    let (id, session_id) = (register.user_id, register.session.session_id);
+    let token = register.session.refresh_token.expose().clone();
+    (Actor::User { id, role: Role::Viewer, session_id }, token)
+}
+
+async fn log_in(world: &World, email: &str, password: &str) -> Result<UserId, CommandError> {
+    let (bus, password) = (&world.bus, password.to_owned());
+    let log_in = LogIn::new(bus, &world.passwords, email, password, Client::default()).await?;
+    world.run(Actor::Anonymous, &log_in).await.map(|_| log_in.user_id())
+}
+
+/// Shows a refresh token; returns the next one.
+async fn refresh(bus: &Bus, token: &str) -> Result<String, CommandError> {
+    let refresh = Refresh::new(token)?;
+    bus.run(&orion_commands::Envelope::of(Actor::Anonymous), &refresh).await?;
+    Ok(refresh.session.refresh_token.expose().clone())
+}
+
+async fn refresh_code(world: &World, token: &str) -> (&'static str, Option<&'static str>) {
+    let done = refresh(&world.bus, token).await;
+    code(done.map(|_| Done { position: None, ids: serde_json::Value::Null }))
+}
+
+fn log_out(session_id: SessionId) -> Single<Session> {
+    Single::new(session_id, SessionCommand::Revoke { reason: "logout".to_owned() })
+}
+
+fn session_of(actor: Actor) -> SessionId {
+    match actor {
+        Actor::User { session_id, .. } => session_id,
+        Actor::Anonymous | Actor::System => panic!("{actor:?} has no session"),
+    }
+}
+
+#[tokio::test]
+async fn a_registration_makes_a_viewer_and_signs_in() {
+    let world = World::new().await;
+    let register = register_as(&world, "ada@example.org").await;
+    let done = world.run(Actor::Anonymous, &register).await.unwrap();
+    assert_eq!(done.position, Some(Position(3)));
+    let types: Vec<String> = sqlx::query_scalar("SELECT event_type FROM events ORDER BY position")
+        .fetch_all(&world.owner)
+        .await
+        .unwrap();
+    assert_eq!(types, ["user.registered", "session.started", "user.logged_in"]);
+    let user = world.bus.store().load::<User>(register.user_id.0).await.unwrap();
+    assert_eq!(user.aggregate.active_role(), Some(Role::Viewer));
+
+    let token = register.session.refresh_token.expose();
+    let owner = Refresh::owner(&world.bus, token).await.unwrap();
+    assert_eq!(owner, (register.session.session_id, register.user_id));
+}
+
+#[tokio::test]
+async fn who_knows_the_password_gets_in() {
+    let world = World::new().await;
+    let (ada, _) = registered(&world, "ada@example.org").await;
+    registered(&world, "bob@example.org").await;
+    for email in ["ada@example.org", " ADA@Example.org "] {
+        assert_eq!(Some(log_in(&world, email, PASSWORD).await.unwrap()), ada.user_id());
+    }
+    assert_eq!(world.events("session.started").await, 4);
+}
+
+#[tokio::test]
+async fn a_wrong_password_and_an_unknown_mail_are_refused_alike() {
+    let world = World::new().await;
+    registered(&world, "ada@example.org").await;
+    let mut refusals = Vec::new();
+    for (email, password) in [
+        ("ada@example.org", "wrong horse battery"),
+        ("eve@example.org", PASSWORD),
+        ("no mail at all", PASSWORD),
+        ("ada@example.org", ""),
+    ] {
+        let done = log_in(&world, email, password).await;
+        refusals.push(refusal(done.map(|_| panic!("{email} got in"))));
+    }
+    assert!(refusals.iter().all(|refusal| *refusal == refusals[0]), "{refusals:?}");
+    assert_eq!((refusals[0].code, refusals[0].field), ("INVALID_CREDENTIALS", None));
+    assert_eq!(world.events("user.logged_in").await, 1);
+}
+
+#[tokio::test]
+async fn a_mail_is_taken_in_every_spelling() {
+    let world = World::new().await;
+    registered(&world, "ada@example.org").await;
+    let again = register_as(&world, "  Ada@EXAMPLE.org").await;
+    let refused = world.run(Actor::Anonymous, &again).await;
+    assert_eq!(code(refused), ("EMAIL_TAKEN", Some("email")));
+    // All of it is refused: no session without a user.
+    assert_eq!(world.events("session.started").await, 1);
+    let session = again.session.session_id.0;
+    assert_eq!(world.bus.store().load::<Session>(session).await.unwrap().version, 0);
+}
+
+#[tokio::test]
+async fn of_many_registrations_of_one_mail_one_succeeds() {
+    let world = World::new().await;
+    let buses = [world.bus.clone(), world.another_bus().await];
+    let registers = join_all((0..8).map(|_| register_as(&world, "ada@example.org"))).await;
+    let anonymous = orion_commands::Envelope::of(Actor::Anonymous);
+    let outcomes =
+        join_all(registers.iter().enumerate().map(|(n, r)| buses[n % 2].run(&anonymous, r))).await;
+    let (done, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+    assert_eq!(done.len(), 1);
+    for refused in refused {
+        assert_eq!(code(refused), ("EMAIL_TAKEN", Some("email")));
+    }
+    assert_eq!(world.events("user.registered").await, 1);
+}
+
+#[tokio::test]
+async fn a_refresh_token_works_once() {
+    let world = World::new().await;
+    let (ada, first) = registered(&world, "ada@example.org").await;
+    let second = refresh(&world.bus, &first).await.unwrap();
+    assert_ne!(first, second);
+    let owner = Refresh::owner(&world.bus, &second).await.unwrap();
+    assert_eq!(Some(owner.1), ada.user_id());
+    assert!(Refresh::owner(&world.bus, &first).await.is_err());
+
+    let stranger = format!("{}.{}", Uuid::now_v7(), first.split_once('.').unwrap().1);
+    for token in [first.as_str(), &stranger, "", "no token", "."] {
+        let expected = ("INVALID_REFRESH_TOKEN", Some("refreshToken"));
+        assert_eq!(refresh_code(&world, token).await, expected, "{token:?}");
+    }
+    refresh(&world.bus, &second).await.unwrap();
+}
+
+#[tokio::test]
+async fn of_two_who_show_one_token_one_gets_the_next() {
+    let world = World::new().await;
+    let other = world.another_bus().await;
+    let (_, token) = registered(&world, "ada@example.org").await;
+    let (one, two) = tokio::join!(refresh(&world.bus, &token), refresh(&other, &token));
+    assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
+    assert_eq!(world.events("session.rotated").await, 1);
+}
+
+#[tokio::test]
+async fn after_the_logout_the_session_is_over() {
+    let world = World::new().await;
+    let (ada, token) = registered(&world, "ada@example.org").await;
+    let (eve, _) = registered(&world, "eve@example.org").await;
+    // To others there is no such session.
+    let session = session_of(ada);
+    let foreign = refusal(world.run(eve, &log_out(session)).await);
+    let missing = refusal(world.run(eve, &log_out(SessionId(Uuid::now_v7()))).await);
+    assert_eq!((foreign.code, &foreign), ("NOT_FOUND", &missing));
+    let anonymous = world.run(Actor::Anonymous, &log_out(session)).await;
+    assert!(matches!(anonymous, Err(CommandError::Unauthenticated)), "{anonymous:?}");
+
+    world.run(ada, &log_out(session)).await.unwrap();
+    assert_eq!(refresh_code(&world, &token).await.0, "SESSION_REVOKED");
+    assert!(Refresh::owner(&world.bus, &token).await.is_err());
+    assert_eq!(code(world.run(ada, &log_out(session)).await).0, "SESSION_REVOKED");
+}
+
+#[tokio::test]
+async fn a_deactivated_user_stays_out() {
+    let world = World::new().await;
+    let (ada, _) = registered(&world, "ada@example.org").await;
+    let id = ada.user_id().unwrap();
+    let deactivate = Single::<User>::new(id, UserCommand::Deactivate);
+    let by_herself = world.run(ada, &deactivate).await;
+    assert!(matches!(by_herself, Err(CommandError::Forbidden)), "{by_herself:?}");
+    world.run(admin(), &deactivate).await.unwrap();
+    let refused = log_in(&world, "ada@example.org", PASSWORD).await;
+    assert_eq!(refusal(refused.map(|_| panic!("got in"))).code, "USER_INACTIVE");
+    // Whoever does not know the password learns nothing of that.
+    let refused = log_in(&world, "ada@example.org", "wrong horse battery").await;
+    assert_eq!(refusal(refused.map(|_| panic!("got in"))).code, "INVALID_CREDENTIALS");
+}
+
+#[tokio::test]
+async fn a_changed_password_replaces_the_old_one() {
+    let world = World::new().await;
+    let (ada, _) = registered(&world, "ada@example.org").await;
+    let change = async |current: &str| {
+        let new = Password::parse("another horse battery").unwrap();
+        let (id, current) = (ada.user_id().unwrap(), current.to_owned());
+        ChangePassword::new(&world.bus, &world.passwords, id, current, new).await
+    };
+    let Err(CommandError::Refused(refused)) = change("wrong horse battery").await else {
+        panic!("not refused")
+    };
+    assert_eq!((refused.code, refused.field), ("INVALID_CREDENTIALS", Some("currentPassword")));
+
+    world.run(ada, &change(PASSWORD).await.unwrap()).await.unwrap();
+    assert!(log_in(&world, "ada@example.org", PASSWORD).await.is_err());
+    assert!(log_in(&world, "ada@example.org", "another horse battery").await.is_ok());
+}
+
+#[tokio::test]
+async fn secrets_stay_out_of_the_tables() {
+    let world = World::new().await;
+    let (_, token) = registered(&world, "ada@example.org").await;
+    log_in(&world, "ada@example.org", PASSWORD).await.unwrap();
+    let everything: String = sqlx::query_scalar(
+        "SELECT string_agg(line, '') FROM (
+           SELECT events::text AS line FROM events UNION ALL SELECT claims::text FROM claims
+           UNION ALL SELECT receipts::text FROM receipts UNION ALL SELECT snapshots::text FROM snapshots) all_of_it",
+    )
+    .fetch_one(&world.owner)
+    .await
+    .unwrap();
+    let secret = token.split_once('.').unwrap().1;
+    assert!(!everything.contains(secret) && !everything.contains(PASSWORD));
+    assert_eq!(world.count("SELECT count(*) FROM claims WHERE claims::text LIKE '%ada%'").await, 0);
+}

@@ -1,0 +1,17 @@
+//! One binary for all integration tests of the command bus, on a real PostgreSQL.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "in the helpers, too, a panic is the failure of the test"
+)]
+
+mod accounts;
+mod bootstrap;
+mod contents;
+mod expire_trends;
+mod fixtures;
+mod mark_published;
+mod publishing;
+mod receipts;
+mod settings;
+mod versions;
