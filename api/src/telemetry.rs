@@ -8,7 +8,9 @@ use crate::config::{Config, ConfigError, LogFormat};
 
 /// Sends log lines to standard error.
 pub fn start(config: &Config) -> Result<(), ConfigError> {
-    let filter = EnvFilter::try_new(&config.log).map_err(|error| ConfigError::Value {
+    // PostgreSQL's notices are noise unless somebody asks for them by name.
+    let filter = format!("sqlx::postgres::notice=warn,{}", config.log);
+    let filter = EnvFilter::try_new(filter).map_err(|error| ConfigError::Value {
         variable: "ORION_LOG",
         problem: error.to_string(),
     })?;

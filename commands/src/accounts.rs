@@ -259,26 +259,14 @@ impl UseCase for Refresh {
 /// Replaces the own password.
 #[derive(Debug)]
 pub struct ChangePassword {
-    user_id: UserId,
-    password_hash: Personal<String>,
-}
-
-impl ChangePassword {
-    /// Compares the present password and hashes the new one.
-    pub async fn new(
-        bus: &crate::Bus,
-        passwords: &Passwords,
-        user_id: UserId,
-        current: String,
-        new: Password,
-    ) -> Result<Self, CommandError> {
-        let user = bus.store().load::<User>(user_id.0).await?;
-        if !passwords.verify(Personal::new(current), user.aggregate.password_hash()).await? {
-            let refusal = Refusal::new("INVALID_CREDENTIALS", "the current password is wrong");
-            return Err(refusal.at("currentPassword").into());
-        }
-        Ok(Self { user_id, password_hash: passwords.hash(&new).await? })
-    }
+    /// Hashes and compares.
+    pub passwords: Passwords,
+    /// Whose password.
+    pub user_id: UserId,
+    /// The present one.
+    pub current: Personal<String>,
+    /// The one that takes its place.
+    pub new: Password,
 }
 
 impl UseCase for ChangePassword {
@@ -288,7 +276,12 @@ impl UseCase for ChangePassword {
 
     async fn decide(&self, unit: &mut Unit<'_>) -> Result<(), CommandError> {
         let mut user = unit.load_to_change::<User>(self.user_id.0).await?;
-        let password_hash = self.password_hash.clone();
+        let hash = user.aggregate.password_hash();
+        if !self.passwords.verify(self.current.clone(), hash).await? {
+            let refusal = Refusal::new("INVALID_CREDENTIALS", "the current password is wrong");
+            return Err(refusal.at("currentPassword").into());
+        }
+        let password_hash = self.passwords.hash(&self.new).await?;
         unit.handle(&mut user, UserCommand::ChangePassword { password_hash }).await
     }
 }

@@ -91,4 +91,14 @@ impl Log {
         }
         Ok(events)
     }
+
+    /// How many events of the whole log are wanted.
+    pub async fn count(&self, selection: &Selection) -> Result<i64, StoreError> {
+        let mut sql = QueryBuilder::new("SELECT count(*) FROM events WHERE true");
+        selection.push(&mut sql);
+        sql.build_query_scalar()
+            .fetch_one(self.pool())
+            .await
+            .map_err(StoreError::database("counting in the log"))
+    }
 }

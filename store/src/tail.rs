@@ -140,7 +140,8 @@ impl Tail {
         listener.listen(CHANNEL).await?;
         while let Some(notification) = listener.try_recv().await? {
             // Most are the echo of this process's own appends, which it has read by now.
-            let is_known = notification.payload().parse().is_ok_and(|at| Position(at) <= self.head());
+            let is_known =
+                notification.payload().parse().is_ok_and(|at| Position(at) <= self.head());
             if !is_known {
                 self.wake.notify_one();
             }

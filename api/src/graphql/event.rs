@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use async_graphql::connection::{Connection, CursorType, Edge, EmptyFields};
+use async_graphql::connection::{Connection, CursorType, Edge};
 use async_graphql::{Context, ID, InputObject, Json, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
 use orion_commands::Action;
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::context::ContextExt as _;
 use super::error::{bad_input, internal};
-use super::page::PAGE_MAX;
+use super::page::{PAGE_MAX, TotalCount};
 use super::scalars::{Position, uuid};
 
 /// An event of the log.
@@ -147,7 +147,7 @@ impl EventQuery {
         last: Option<i32>,
         before: Option<String>,
         min_position: Option<Position>,
-    ) -> Result<Connection<EventCursor, Event, EmptyFields>> {
+    ) -> Result<Connection<EventCursor, Event, TotalCount>> {
         ctx.allow(Action::Audit)?;
         ctx.reach(min_position).await?;
         let (size, from_end) = match (first, last) {
@@ -174,7 +174,11 @@ impl EventQuery {
         }
         let (has_previous, has_next) =
             if from_end { (has_more, before.is_some()) } else { (after.is_some(), has_more) };
-        let mut connection = Connection::new(has_previous, has_next);
+        let total = TotalCount(Box::new(move |ctx| {
+            let (log, selection) = (ctx.app().bus.log(), selection.clone());
+            Box::pin(async move { log.count(&selection).await.map_err(internal) })
+        }));
+        let mut connection = Connection::with_additional_fields(has_previous, has_next, total);
         connection.edges = events
             .into_iter()
             .map(|event| Edge::new(EventCursor(event.position), Event(Arc::new(event))))

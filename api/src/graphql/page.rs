@@ -197,7 +197,7 @@ type Count = Box<
 >;
 
 /// Counts a list, when asked.
-pub struct TotalCount(Count);
+pub struct TotalCount(pub(super) Count);
 
 /// What a connection has beside its edges.
 #[async_graphql::Object]

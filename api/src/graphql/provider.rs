@@ -10,7 +10,7 @@ use orion_projections::tables::ProviderRow;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::context::{CommandArgs, ContextExt as _, Outcome};
+use super::context::{CommandArgs, ContextExt as _, Outcome, naming_inputs};
 use super::error::AtField as _;
 use super::page::{List, Nodes, Order, PageArgs};
 use super::reader::{Condition, Entity, Found};
@@ -193,15 +193,17 @@ pub struct PrioritizeProviderInput {
     expected_version: Option<i32>,
 }
 
-/// Names a provider.
-#[derive(InputObject)]
-pub struct ProviderInput {
-    /// The provider.
-    provider_id: ID,
-    /// Repeat it to get the first answer again.
-    command_id: Option<ID>,
-    /// The version that the decision was made on.
-    expected_version: Option<i32>,
+naming_inputs! {
+    /// The permission to use a provider.
+    EnableProviderInput {
+        /// The provider.
+        provider_id
+    }
+    /// The end of that permission.
+    DisableProviderInput {
+        /// The provider.
+        provider_id
+    }
 }
 
 /// Mutations of providers.
@@ -251,10 +253,9 @@ impl ProviderMutation {
     async fn enable_provider(
         &self,
         ctx: &Context<'_>,
-        input: ProviderInput,
+        input: EnableProviderInput,
     ) -> Result<ProviderPayload> {
-        let ProviderInput { provider_id, command_id, expected_version } = input;
-        let args = CommandArgs { command_id, expected_version };
+        let (provider_id, args) = input.into();
         change(ctx, &provider_id, args, || Ok(ProviderCommand::Enable)).await
     }
 
@@ -262,10 +263,9 @@ impl ProviderMutation {
     async fn disable_provider(
         &self,
         ctx: &Context<'_>,
-        input: ProviderInput,
+        input: DisableProviderInput,
     ) -> Result<ProviderPayload> {
-        let ProviderInput { provider_id, command_id, expected_version } = input;
-        let args = CommandArgs { command_id, expected_version };
+        let (provider_id, args) = input.into();
         change(ctx, &provider_id, args, || Ok(ProviderCommand::Disable)).await
     }
 

@@ -10,6 +10,7 @@ use super::error::bad_input;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position(pub LogPosition);
 
+/// A place in the log, as a decimal string: "1" is the first event.
 #[Scalar]
 impl ScalarType for Position {
     fn parse(value: Value) -> InputValueResult<Self> {

@@ -10,7 +10,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::content::acting_user;
-use super::context::{App, CommandArgs, ContextExt as _, Outcome};
+use super::context::{App, CommandArgs, ContextExt as _, Outcome, naming_inputs};
 use super::error::AtField as _;
 use super::page::{List, Nodes, Order, PageArgs};
 use super::reader::{Condition, Entity, Found};
@@ -175,15 +175,12 @@ pub struct RotateCredentialsInput {
     expected_version: Option<i32>,
 }
 
-/// Names an account.
-#[derive(InputObject)]
-pub struct SocialAccountInput {
-    /// The account.
-    social_account_id: ID,
-    /// Repeat it to get the first answer again.
-    command_id: Option<ID>,
-    /// The version that the decision was made on.
-    expected_version: Option<i32>,
+naming_inputs! {
+    /// The end of publishing through an account.
+    DeactivateSocialAccountInput {
+        /// The account.
+        social_account_id
+    }
 }
 
 /// Mutations of social accounts.
@@ -235,10 +232,9 @@ impl SocialAccountMutation {
     async fn deactivate_social_account(
         &self,
         ctx: &Context<'_>,
-        input: SocialAccountInput,
+        input: DeactivateSocialAccountInput,
     ) -> Result<SocialAccountPayload> {
-        let SocialAccountInput { social_account_id, command_id, expected_version } = input;
-        let args = CommandArgs { command_id, expected_version };
+        let (social_account_id, args) = input.into();
         change(ctx, &social_account_id, args, |_| Ok(SocialAccountCommand::Deactivate)).await
     }
 }

@@ -77,6 +77,8 @@ change! {
     }
 }
 
+/// Everything that can be watched. Without `after` a subscription starts now; with it, right after
+/// that position, without a gap.
 #[async_graphql::Subscription]
 impl Subscription {
     /// The events of the log; admins only.

@@ -47,7 +47,7 @@ pub enum Role {
 
 /// Who vouches for an external identity.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
-#[graphql(remote = "orion_domain::values::OAuthProvider")]
+#[graphql(name = "OAuthProvider", remote = "orion_domain::values::OAuthProvider")]
 pub enum OAuthProvider {
     /// github.com.
     #[graphql(name = "GITHUB")]
@@ -269,7 +269,7 @@ impl From<Found<OAuthAccountRow>> for OAuthAccount {
 }
 
 /// An identity at another provider that a user has linked.
-#[Object]
+#[Object(name = "OAuthAccount")]
 impl OAuthAccount {
     /// The link's id, a bare UUID.
     pub async fn id(&self) -> ID {

@@ -7,6 +7,7 @@
 
 mod client;
 mod eventually;
+mod life;
 mod log;
 mod people;
 mod schema;

@@ -63,9 +63,14 @@ pub fn input_of(mutation: &str) -> &'static str {
 /// An operation that asks for one field with as little as it takes, and its variables.
 pub fn minimal(root: &str, name: &str) -> (String, Value) {
     let field = field(root, name);
-    let required: Vec<_> = field.arguments.iter().map(|argument| &argument.node).filter(needed).collect();
-    let declared: String = required.iter().map(|argument| format!("${}: {} ", argument.name.node, argument.ty.node)).collect();
-    let passed: String = required.iter().map(|argument| format!("{0}: ${0} ", argument.name.node)).collect();
+    let required: Vec<_> =
+        field.arguments.iter().map(|argument| &argument.node).filter(needed).collect();
+    let declared: String = required
+        .iter()
+        .map(|argument| format!("${}: {} ", argument.name.node, argument.ty.node))
+        .collect();
+    let passed: String =
+        required.iter().map(|argument| format!("{0}: ${0} ", argument.name.node)).collect();
     let variables: Map<_, _> = required
         .iter()
         .map(|argument| (argument.name.node.to_string(), value_of(&argument.ty.node)))
@@ -122,7 +127,10 @@ fn value_of(of: &Type) -> Value {
                     .collect::<Map<_, _>>()
                     .into()
             }
-            TypeKind::Scalar | TypeKind::Object(_) | TypeKind::Interface(_) | TypeKind::Union(_) => {
+            TypeKind::Scalar
+            | TypeKind::Object(_)
+            | TypeKind::Interface(_)
+            | TypeKind::Union(_) => {
                 panic!("no minimal value of {name} is known")
             }
         },

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::client::Client;
+use crate::client::{Client, http};
 use crate::eventually::{eventually, within};
 
 /// The first admin of every server here.
@@ -25,6 +25,7 @@ const STOPS_WITHIN: Duration = Duration::from_secs(12);
 /// A server process with a data directory.
 pub struct Server {
     child: Child,
+    http: reqwest::Client,
     /// `http://127.0.0.1:port`, once it is ready.
     url: String,
     settings: Settings,
@@ -86,9 +87,11 @@ impl Settings {
         let file = |name| File::create(data_dir.path().join(name)).unwrap();
         Command::new(env!("CARGO_BIN_EXE_orion"))
             .env_clear()
-            .envs(["PATH", "HOME", "TMPDIR", "LANG"].iter().filter_map(|name| {
-                std::env::var_os(name).map(|value| (*name, value))
-            }))
+            .envs(
+                ["PATH", "HOME", "TMPDIR", "LANG"]
+                    .iter()
+                    .filter_map(|name| std::env::var_os(name).map(|value| (*name, value))),
+            )
             .env("ORION_DATA_DIR", data_dir.orion())
             .envs(self.variables.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::null())
@@ -165,7 +168,7 @@ impl Server {
 
     async fn start_in(settings: Settings, data_dir: DataDir) -> Self {
         let child = settings.spawn(&data_dir);
-        let mut server = Self { child, url: String::new(), settings, data_dir };
+        let mut server = Self { child, http: http(), url: String::new(), settings, data_dir };
         server.url = eventually("the server announces its address", async || {
             if let Some(status) = server.child.try_wait().unwrap() {
                 panic!("the server ended: {:?}", server.data_dir.ended(status));
@@ -186,7 +189,7 @@ impl Server {
 
     /// The status of `/health/ready`; 0 when nobody answers.
     pub async fn ready(&self) -> u16 {
-        match reqwest::get(format!("{}/health/ready", self.url)).await {
+        match self.http.get(format!("{}/health/ready", self.url)).send().await {
             Ok(answer) => answer.status().as_u16(),
             Err(_) => 0,
         }
@@ -199,7 +202,8 @@ impl Server {
 
     /// The figures of `/metrics`.
     pub async fn metrics(&self) -> String {
-        reqwest::get(format!("{}/metrics", self.url)).await.unwrap().text().await.unwrap()
+        let answer = self.http.get(format!("{}/metrics", self.url)).send().await.unwrap();
+        answer.text().await.unwrap()
     }
 
     /// A client whom nobody knows.

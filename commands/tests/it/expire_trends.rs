@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::fixtures::{World, eventually};
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// A trend of which the newest event happened two hours ago. It goes straight into the table:
 /// nobody can wait that long.

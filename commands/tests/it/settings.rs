@@ -58,7 +58,7 @@ async fn concurrent_changes_of_different_keys_all_hold() {
         .collect();
     let envelope = Envelope::of(ada);
     let done = join_all(changes.iter().map(|change| world.bus.run(&envelope, change))).await;
-    done.into_iter().for_each(|done| assert!(done.is_ok(), "{done:?}"));
+    assert!(done.iter().all(Result::is_ok), "{done:?}");
     assert_eq!(settings(&world, ada).await.as_object().map(serde_json::Map::len), Some(8));
 }
 

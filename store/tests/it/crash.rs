@@ -143,7 +143,7 @@ async fn answers(
     to: &mut (impl AsyncWriteExt + Unpin),
     loses: &AtomicUsize,
 ) {
-    let mut buffer = [0; 65_536];
+    let mut buffer = [0; 16_384];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
         let is_answer = buffer[..read].windows(8).any(|window| window == b"appended");
         if is_answer

@@ -17,7 +17,7 @@ use uuid::Uuid;
 const APPEND_LOCK: i64 = 7_165_914_211;
 
 /// What takes longer than this does not come.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What an append leads to.
 pub type Outcome = Result<Appended, AppendError>;

@@ -1,4 +1,4 @@
-//! Appends keep their pace while somebody holds a snapshot open, as pg_dump does.
+//! Appends keep their pace while somebody holds a snapshot open, as `pg_dump` does.
 
 use std::time::Instant;
 

@@ -112,9 +112,9 @@ async fn a_lost_listener_listens_again() {
 
 #[tokio::test]
 async fn what_was_there_before_is_read_from_the_database() {
-    let world = World::new().await;
     // More than the tail keeps in memory, so that a follower crosses the border.
     const TOTAL: i64 = 12_000;
+    let world = World::new().await;
     world.log.append(commit(Uuid::now_v7(), Uuid::now_v7(), 0, TOTAL / 2)).await.unwrap();
     let fresh = world.another_log().await;
     world.log.append(commit(Uuid::now_v7(), Uuid::now_v7(), 0, TOTAL / 2)).await.unwrap();
