@@ -1,0 +1,57 @@
+//! What may be asked of a user.
+
+use super::{OAuthAccount, ProfileChange};
+use crate::values::{Email, Json, Name, OAuthAccountId, Personal, Role, SessionId};
+
+/// What may be asked of a user.
+#[derive(Clone, Debug)]
+pub enum UserCommand {
+    /// Opens an account.
+    Register {
+        /// The login identifier.
+        email: Personal<Email>,
+        /// bcrypt hash; none for those who sign in elsewhere.
+        password_hash: Option<Personal<String>>,
+        /// The display name.
+        name: Personal<Name>,
+        /// What the user may do.
+        role: Role,
+        /// True where somebody trusted vouches for the address.
+        email_verified: bool,
+    },
+    /// Changes how the user appears.
+    UpdateProfile(ProfileChange),
+    /// The user has shown to read the mail of the address.
+    VerifyEmail,
+    /// Replaces the password.
+    ChangePassword {
+        /// bcrypt hash of the new one.
+        password_hash: Personal<String>,
+    },
+    /// Replaces the preferences.
+    UpdateSettings {
+        /// All of them, as an object.
+        settings: Personal<Json>,
+    },
+    /// Changes what the user may do.
+    ChangeRole {
+        /// The new role.
+        role: Role,
+    },
+    /// Keeps the user out.
+    Deactivate,
+    /// Lets the user in again.
+    Reactivate,
+    /// The user signed in.
+    LogIn {
+        /// The session that began.
+        session_id: SessionId,
+    },
+    /// Links an external identity.
+    LinkOAuthAccount(OAuthAccount),
+    /// Removes an external identity.
+    UnlinkOAuthAccount {
+        /// Which.
+        account_id: OAuthAccountId,
+    },
+}

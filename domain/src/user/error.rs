@@ -1,0 +1,46 @@
+//! Why commands on a user are refused.
+
+use crate::aggregate::Rejection;
+
+/// Why a command on a user was refused.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum UserError {
+    /// No such user, or not one that the caller may see.
+    #[error("there is no such user")]
+    NotFound,
+    /// The id is taken.
+    #[error("a user with this id exists already")]
+    AlreadyExists,
+    /// The account is closed.
+    #[error("the user is not active")]
+    Inactive,
+    /// The account is open.
+    #[error("the user is active already")]
+    AlreadyActive,
+    /// The address is verified.
+    #[error("the e-mail is verified already")]
+    AlreadyVerified,
+    /// No such external identity.
+    #[error("there is no such linked account")]
+    UnknownOAuthAccount,
+    /// The identity is linked.
+    #[error("this account is linked already")]
+    AlreadyLinked,
+    /// Nobody may lock himself out.
+    #[error("the last way to sign in cannot be removed")]
+    LastLogin,
+}
+
+impl Rejection for UserError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound | Self::UnknownOAuthAccount => "NOT_FOUND",
+            Self::AlreadyExists => "ALREADY_EXISTS",
+            Self::Inactive => "USER_INACTIVE",
+            Self::AlreadyActive => "ALREADY_ACTIVE",
+            Self::AlreadyVerified => "ALREADY_VERIFIED",
+            Self::AlreadyLinked => "ALREADY_LINKED",
+            Self::LastLogin => "LAST_LOGIN",
+        }
+    }
+}
