@@ -142,6 +142,8 @@ pub struct LogIn {
     pub session: SignedIn,
     user_id: UserId,
     client: Client,
+    /// The hash that was compared, and one with today's cost, where it has an older.
+    renewal: Option<(Personal<String>, Personal<String>)>,
 }
 
 impl LogIn {
@@ -163,11 +165,17 @@ impl LogIn {
             None => Loaded { id: Uuid::nil(), version: 0, aggregate: User::default() },
         };
         let hash = user.aggregate.password_hash();
-        if !passwords.verify(Personal::new(password), hash).await? {
+        if !passwords.verify(Personal::new(password.clone()), hash).await? {
             return Err(refused().into());
         }
+        let renewal = match hash {
+            Some(hash) if passwords.is_outdated(hash) => {
+                Some((hash.clone(), passwords.hash(&Password::known(password)).await?))
+            }
+            Some(_) | None => None,
+        };
         let session = SignedIn::begin(Utc::now());
-        Ok(Self { session, user_id: UserId(user.id), client })
+        Ok(Self { session, user_id: UserId(user.id), client, renewal })
     }
 
     /// Who signs in.
@@ -189,6 +197,12 @@ impl UseCase for LogIn {
         let mut user = unit.load::<User>(self.user_id.0).await?;
         let session_id = self.session.session_id;
         unit.handle(&mut user, UserCommand::LogIn { session_id }).await?;
+        // Another password may have been set since the old one was compared.
+        if let Some((compared, password_hash)) = self.renewal.clone()
+            && user.aggregate.password_hash() == Some(&compared)
+        {
+            unit.handle(&mut user, UserCommand::ChangePassword { password_hash }).await?;
+        }
         self.session.start(unit, self.user_id, &self.client).await
     }
 }

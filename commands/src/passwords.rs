@@ -14,6 +14,35 @@ const BYTES_MAX: usize = 72;
 /// The fewest characters of a new password.
 const CHARS_MIN: usize = 12;
 
+/// Passwords that are long enough and that everybody tries first; in lower case, without repeats
+/// and sequences, which [`is_common`] finds by itself.
+const COMMON: [&str; 24] = [
+    "administrator",
+    "changemechangeme",
+    "correcthorsebatterystaple",
+    "iloveyouiloveyou",
+    "letmeinletmein",
+    "masterpassword",
+    "mynameismyname",
+    "p@ssw0rdp@ssw0rd",
+    "passw0rdpassw0rd",
+    "password1234",
+    "password12345",
+    "password123456",
+    "password1234567890",
+    "passwordpassword",
+    "q1w2e3r4t5y6",
+    "qazwsxedcrfv",
+    "qwerty123456",
+    "qwertyqwerty",
+    "qwertyuiop12",
+    "qwertyuiop123",
+    "qwertyuiop[]",
+    "qwertyuiopas",
+    "supersecretpassword",
+    "welcomewelcome",
+];
+
 /// A new password that may be set.
 #[derive(Clone, Debug)]
 pub struct Password(Personal<String>);
@@ -33,8 +62,32 @@ impl Password {
             let message = "the password must not contain the character U+0000";
             return Err(Refusal::new("INVALID_CHARACTER", message).at("password"));
         }
+        if is_common(raw) {
+            let message = "the password is one of those that are tried first";
+            return Err(Refusal::new("PASSWORD_TOO_COMMON", message).at("password"));
+        }
         Ok(Self(Personal::new(raw.to_owned())))
     }
+
+    /// A password that is set already; the rules for new ones may have changed since.
+    pub(crate) fn known(raw: String) -> Self {
+        Self(Personal::new(raw))
+    }
+}
+
+/// True of a password on the list, of few characters repeated, and of a run of neighbours such as
+/// `123456789012`.
+fn is_common(raw: &str) -> bool {
+    let lower = raw.to_lowercase();
+    let characters: Vec<u32> = lower.chars().map(u32::from).collect();
+    let distinct: std::collections::BTreeSet<_> = characters.iter().collect();
+    // 9 is followed by 0 on every keyboard.
+    let follows = |pair: &[u32]| pair[0] + 1 == pair[1] || (pair[0], pair[1]) == (0x39, 0x30);
+    let precedes = |pair: &[u32]| pair[1] + 1 == pair[0] || (pair[1], pair[0]) == (0x39, 0x30);
+    COMMON.contains(&lower.as_str())
+        || distinct.len() <= 3
+        || characters.windows(2).all(follows)
+        || characters.windows(2).all(precedes)
 }
 
 /// Hashes and compares passwords, at most one per core at a time. Cheap to clone.
@@ -82,6 +135,12 @@ impl Passwords {
         Ok(matches && is_known && is_possible)
     }
 
+    /// True of a hash that was made with fewer rounds than today's.
+    pub fn is_outdated(&self, hash: &Personal<String>) -> bool {
+        let parts: Result<bcrypt::HashParts, _> = hash.expose().parse();
+        parts.is_ok_and(|parts| parts.get_cost() < self.cost)
+    }
+
     async fn off_thread<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, bcrypt::BcryptError> + Send + 'static,
@@ -105,6 +164,32 @@ mod tests {
         assert_eq!(Password::parse(&"a".repeat(73)).unwrap_err().code, "PASSWORD_TOO_LONG");
         assert_eq!(Password::parse("a password\0with nul").unwrap_err().code, "INVALID_CHARACTER");
         assert!(Password::parse("correct horse battery").is_ok());
+    }
+
+    #[test]
+    fn passwords_that_are_tried_first_are_refused() {
+        for common in [
+            "Password1234",
+            "aaaaaaaaaaaa",
+            "ababababababab",
+            "123456789012",
+            "abcdefghijklm",
+            "9876543210987",
+        ] {
+            assert_eq!(
+                Password::parse(common).unwrap_err().code,
+                "PASSWORD_TOO_COMMON",
+                "{common}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hash_of_fewer_rounds_is_outdated() {
+        let password = Password::parse("correct horse battery").unwrap();
+        let (old, new) = (Passwords::new(4).unwrap(), Passwords::new(5).unwrap());
+        let hash = old.hash(&password).await.unwrap();
+        assert!(new.is_outdated(&hash) && !old.is_outdated(&hash));
     }
 
     #[tokio::test]

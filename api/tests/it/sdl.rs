@@ -136,3 +136,9 @@ fn value_of(of: &Type) -> Value {
         },
     }
 }
+
+/// True when the input of a mutation has a field.
+pub fn takes(mutation: &str, field: &str) -> bool {
+    let TypeKind::InputObject(input) = &TYPES[input_of(mutation)].kind else { return false };
+    input.fields.iter().any(|other| other.node.name.node == field)
+}

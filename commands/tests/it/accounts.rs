@@ -2,8 +2,8 @@
 
 use futures::future::join_all;
 use orion_commands::{
-    Actor, Bus, ChangePassword, Client, CommandError, Done, LogIn, Password, Refresh, Register,
-    Single,
+    Actor, Bus, ChangePassword, Client, CommandError, Done, LogIn, Password, Passwords, Refresh,
+    Register, Single,
 };
 use orion_domain::values::{Email, Name, Personal, Role, SessionId, UserId};
 use orion_domain::{Session, SessionCommand, User, UserCommand};
@@ -219,6 +219,23 @@ async fn a_changed_password_replaces_the_old_one() {
     change(PASSWORD).await.unwrap();
     assert!(log_in(&world, "ada@example.org", PASSWORD).await.is_err());
     assert!(log_in(&world, "ada@example.org", "another horse battery").await.is_ok());
+}
+
+#[tokio::test]
+async fn a_hash_of_an_older_cost_is_renewed_at_login() {
+    let world = World::new().await;
+    registered(&world, "ada@example.org").await;
+    let dearer = Passwords::new(5).unwrap();
+    let log_in = async || {
+        let (bus, client) = (&world.bus, Client::default());
+        let password = PASSWORD.to_owned();
+        let log_in = LogIn::new(bus, &dearer, "ada@example.org", password, client).await.unwrap();
+        world.run(Actor::Anonymous, &log_in).await.unwrap();
+    };
+    log_in().await;
+    assert_eq!(world.events("user.password_changed").await, 1);
+    log_in().await;
+    assert_eq!(world.events("user.password_changed").await, 1, "renewed twice");
 }
 
 #[tokio::test]

@@ -214,6 +214,23 @@ async fn positions_have_no_gap_and_no_latecomer_under_concurrent_writers() {
     assert!(looks > 1);
 }
 
+/// After a step of the clock, or behind a server whose clock is ahead.
+#[tokio::test]
+async fn time_stands_still_rather_than_run_backwards() {
+    let world = World::new().await;
+    world.log.append(one_event()).await.unwrap();
+    sqlx::query(
+        "INSERT INTO events SELECT 2, aggregate_type, aggregate_id, 2, event_type, event_version,
+                payload, metadata, recorded_at + interval '1 hour' FROM events",
+    )
+    .execute(&world.owner)
+    .await
+    .unwrap();
+    world.log.append(one_event()).await.unwrap();
+    let rows = world.rows().await;
+    assert_eq!(rows[1].recorded_at, rows[2].recorded_at);
+}
+
 #[tokio::test]
 async fn a_commit_over_two_streams_is_all_or_nothing() {
     let world = World::new().await;
