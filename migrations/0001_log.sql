@@ -166,12 +166,13 @@ BEGIN
         WHERE NOT c.take AND c.number <> ALL (refused)
           AND held.namespace = c.namespace AND held.value = c.value AND held.aggregate_id = c.holder;
 
+        -- What its holder takes again stays. Two takers of one value would fail here, loudly.
         INSERT INTO claims (namespace, value, aggregate_id)
         SELECT c.namespace, c.value, c.holder
         FROM unnest(claim_commits, claim_namespaces, claim_values, claim_holders, claim_takes)
             AS c (number, namespace, value, holder, take)
         WHERE c.take AND c.number <> ALL (refused)
-        ON CONFLICT DO NOTHING; -- it holds the value already
+          AND NOT EXISTS (SELECT FROM claims held WHERE held.namespace = c.namespace AND held.value = c.value);
     END IF;
 
     INSERT INTO events (position, aggregate_type, aggregate_id, sequence, event_type, event_version,
@@ -225,11 +226,13 @@ EXCEPTION
 END
 $$;
 
+-- The login that migrates may be the server's too. From PostgreSQL 16 on, having made a role does not
+-- let one act under it. Where somebody else manages the roles, the grant is theirs to make.
 DO $$
 BEGIN
-    IF NOT pg_has_role(current_user, 'orion_app', 'MEMBER') THEN
-        EXECUTE format('GRANT orion_app TO %I', current_user);
-    END IF;
+    EXECUTE format('GRANT orion_app TO %I', current_user);
+EXCEPTION
+    WHEN insufficient_privilege THEN NULL;
 END
 $$;
 

@@ -216,7 +216,6 @@ COMMENT ON TABLE orion.publish_records IS 'Every attempt to publish a content, w
 CREATE TABLE projection.checkpoints (
     name        TEXT        PRIMARY KEY,
     position    BIGINT      NOT NULL DEFAULT 0,
-    epoch       BIGINT      NOT NULL DEFAULT 0,
     status      TEXT        NOT NULL DEFAULT 'running' CHECK (status IN ('running', 'stopped')),
     error       TEXT,
     updated_at  TIMESTAMPTZ NOT NULL DEFAULT now()

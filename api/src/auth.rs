@@ -1,5 +1,7 @@
 //! Access tokens, and who a request comes from.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Duration, Utc};
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::EncodePrivateKey as _;
@@ -9,10 +11,14 @@ use orion_domain::values::{Role, SessionId, UserId};
 use orion_domain::{AggregateRoot as _, Session, User};
 use orion_store::StoreError;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
 
 /// How long an access token is valid.
 const ACCESS_TOKEN_MINUTES: i64 = 15;
+
+/// How much the clocks of two servers may differ.
+const CLOCK_SKEW_SECONDS: i64 = 5;
 
 /// Who issues the tokens, and whom they are for.
 const ISSUER: &str = "orion";
@@ -20,9 +26,25 @@ const ISSUER: &str = "orion";
 /// Issues and checks access tokens: JWTs, signed by Ed25519.
 pub struct Tokens {
     encoding: EncodingKey,
-    decoding: DecodingKey,
     header: Header,
     validation: Validation,
+    /// The keys whose tokens are still good, the present one first.
+    keys: Vec<Key>,
+}
+
+/// The public half of a key.
+struct Key {
+    id: String,
+    public: [u8; 32],
+    decoding: DecodingKey,
+}
+
+impl Key {
+    fn of(seed: &[u8; 32]) -> Self {
+        let public = SigningKey::from_bytes(seed).verifying_key().to_bytes();
+        let id = hex::encode(&Sha256::digest(public)[..8]);
+        Self { id, public, decoding: DecodingKey::from_ed_der(&public) }
+    }
 }
 
 /// An access token as the client gets it.
@@ -51,24 +73,31 @@ struct Claims {
 }
 
 impl Tokens {
-    /// Signs with the Ed25519 key of this seed.
-    pub fn new(seed: &[u8; 32]) -> Result<Self, TokenError> {
-        let key = SigningKey::from_bytes(seed);
-        let private = key.to_pkcs8_der().map_err(|error| TokenError(error.into()))?;
-        let public = key.verifying_key();
+    /// Signs with the Ed25519 key of this seed. Tokens of the old keys are good until they expire.
+    pub fn new(seed: &[u8; 32], old: &[[u8; 32]]) -> Result<Self, TokenError> {
+        let private = SigningKey::from_bytes(seed).to_pkcs8_der();
+        let private = private.map_err(|error| TokenError(error.into()))?;
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[ISSUER]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         validation.leeway = 0;
+        let keys: Vec<Key> = std::iter::once(seed).chain(old).map(Key::of).collect();
         let mut header = Header::new(Algorithm::EdDSA);
-        header.kid = Some(hex::encode(&public.as_bytes()[..8]));
-        Ok(Self {
-            encoding: EncodingKey::from_ed_der(private.as_bytes()),
-            decoding: DecodingKey::from_ed_der(public.as_bytes()),
-            header,
-            validation,
-        })
+        header.kid = keys.first().map(|key| key.id.clone());
+        let encoding = EncodingKey::from_ed_der(private.as_bytes());
+        Ok(Self { encoding, header, validation, keys })
+    }
+
+    /// The public keys as a JSON Web Key Set (RFC 7517).
+    pub fn jwks(&self) -> serde_json::Value {
+        let key = |key: &Key| {
+            serde_json::json!({
+                "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig",
+                "kid": key.id, "x": URL_SAFE_NO_PAD.encode(key.public),
+            })
+        };
+        serde_json::json!({ "keys": self.keys.iter().map(key).collect::<Vec<_>>() })
     }
 
     /// A token for a session.
@@ -96,8 +125,13 @@ impl Tokens {
 
     /// The session of a token that is ours and still valid.
     fn verify(&self, token: &str) -> Option<(UserId, SessionId)> {
-        let token = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation).ok()?;
-        Some((token.claims.sub, token.claims.sid))
+        let kid = jsonwebtoken::decode_header(token).ok()?.kid?;
+        let key = self.keys.iter().find(|key| key.id == kid)?;
+        let token = jsonwebtoken::decode::<Claims>(token, &key.decoding, &self.validation).ok()?;
+        let claims = token.claims;
+        // A token from the future was not issued by a clock that ours can be compared with.
+        (claims.iat <= Utc::now().timestamp() + CLOCK_SKEW_SECONDS)
+            .then_some((claims.sub, claims.sid))
     }
 }
 
@@ -158,18 +192,79 @@ async fn role_in_log(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
     use uuid::Uuid;
 
+    const USER: UserId = UserId(Uuid::from_u128(1));
+    const SESSION: SessionId = SessionId(Uuid::from_u128(2));
+
+    fn tokens(seed: u8) -> Tokens {
+        Tokens::new(&[seed; 32], &[]).unwrap()
+    }
+
     #[test]
-    fn only_own_tokens_verify() {
-        let tokens = Tokens::new(&[1; 32]).unwrap();
-        let (user, session) = (UserId(Uuid::from_u128(1)), SessionId(Uuid::from_u128(2)));
-        let issued = tokens.issue(user, session, Role::Admin).unwrap();
-        assert_eq!(tokens.verify(&issued.token), Some((user, session)));
-        assert_eq!(Tokens::new(&[2; 32]).unwrap().verify(&issued.token), None);
-        let mut forged = issued.token.clone();
-        forged.pop();
-        assert_eq!(tokens.verify(&forged), None);
-        assert_eq!(tokens.verify("not.a.token"), None);
+    fn an_own_token_names_its_session() {
+        let token = tokens(1).issue(USER, SESSION, Role::Admin).unwrap().token;
+        assert_eq!(tokens(1).verify(&token), Some((USER, SESSION)));
+    }
+
+    #[test]
+    fn a_token_of_an_old_key_is_good_until_it_expires() {
+        let token = tokens(1).issue(USER, SESSION, Role::Admin).unwrap().token;
+        let rotated = Tokens::new(&[2; 32], &[[1; 32]]).unwrap();
+        assert_eq!(rotated.verify(&token), Some((USER, SESSION)));
+        assert_eq!(rotated.jwks()["keys"].as_array().map(Vec::len), Some(2));
+        assert_eq!(tokens(2).verify(&token), None);
+    }
+
+    /// A token of the right key that says something else: each is refused.
+    #[test]
+    fn forged_tokens_are_refused() {
+        let ours = tokens(1);
+        let now = Utc::now().timestamp();
+        let good = json!({
+            "iss": ISSUER, "aud": ISSUER, "sub": USER, "role": "admin", "sid": SESSION,
+            "iat": now, "exp": now + 900,
+        });
+        let with = |key: &str, value: serde_json::Value| {
+            let mut claims = good.clone();
+            claims[key] = value;
+            claims
+        };
+        let signed = |header: &Header, claims: &serde_json::Value| {
+            jsonwebtoken::encode(header, claims, &ours.encoding).unwrap()
+        };
+        assert!(ours.verify(&signed(&ours.header, &good)).is_some());
+        let mut without_kid = ours.header.clone();
+        without_kid.kid = None;
+        let mut foreign_kid = ours.header.clone();
+        foreign_kid.kid = Some("0123456789abcdef".to_owned());
+        let body = URL_SAFE_NO_PAD.encode(good.to_string());
+        let kid = &ours.keys[0].id;
+        let none = URL_SAFE_NO_PAD.encode(json!({"alg": "none", "kid": kid}).to_string());
+        let hmac = Header { kid: Some(kid.clone()), ..Header::new(Algorithm::HS256) };
+        let public_as_secret = EncodingKey::from_secret(&ours.keys[0].public);
+        let mut truncated = signed(&ours.header, &good);
+        truncated.pop();
+        let forged = [
+            ("expired", signed(&ours.header, &with("exp", json!(now - 1)))),
+            ("issued in the future", signed(&ours.header, &with("iat", json!(now + 60)))),
+            ("for somebody else", signed(&ours.header, &with("aud", json!("other")))),
+            ("by somebody else", signed(&ours.header, &with("iss", json!("other")))),
+            ("without a user", signed(&ours.header, &with("sub", json!(null)))),
+            ("without a key id", signed(&without_kid, &good)),
+            ("with a foreign key id", signed(&foreign_kid, &good)),
+            ("unsigned", format!("{none}.{body}.")),
+            (
+                "signed by the public key",
+                jsonwebtoken::encode(&hmac, &good, &public_as_secret).unwrap(),
+            ),
+            ("cut short", truncated),
+            ("not a token", "not.a.token".to_owned()),
+            ("empty", String::new()),
+        ];
+        for (what, token) in forged {
+            assert_eq!(ours.verify(&token), None, "{what}");
+        }
     }
 }

@@ -50,6 +50,10 @@ pub struct Config {
     #[arg(long, env = "ORION_TOKEN_KEY", hide_env_values = true)]
     pub token_key: Option<String>,
 
+    /// Earlier token keys, separated by commas: their tokens are good until they expire.
+    #[arg(long, env = "ORION_TOKEN_KEYS_OLD", hide_env_values = true, value_delimiter = ',')]
+    pub token_keys_old: Vec<String>,
+
     /// The cost of password hashes: 2^cost rounds.
     #[arg(long, env = "ORION_BCRYPT_COST", default_value_t = 12, value_parser = clap::value_parser!(u32).range(4..=31))]
     pub bcrypt_cost: u32,
@@ -114,6 +118,15 @@ impl Config {
     /// The seed of the key that signs access tokens.
     pub fn token_key(&self) -> Result<[u8; 32], ConfigError> {
         key(self.token_key.as_deref(), "ORION_TOKEN_KEY", &self.data_dir.join("token.key"))
+    }
+
+    /// The seeds of earlier keys whose tokens are still good.
+    pub fn token_keys_old(&self) -> Result<Vec<[u8; 32]>, ConfigError> {
+        let invalid = || ConfigError::Value {
+            variable: "ORION_TOKEN_KEYS_OLD",
+            problem: "each key must be 32 bytes in base64".to_owned(),
+        };
+        self.token_keys_old.iter().map(|key| decode(key).ok_or_else(invalid)).collect()
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::error::{ContextKind, ContextValue};
+use clap::{CommandFactory as _, Parser as _};
 use orion_api::config::Config;
 use orion_api::{server, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,7 +13,10 @@ use tokio_util::sync::CancellationToken;
 const CANNOT_START: u8 = 2;
 
 fn main() -> ExitCode {
-    let config = Config::parse();
+    let config = match Config::try_parse() {
+        Ok(config) => config,
+        Err(error) => return refused(&error),
+    };
     if let Err(error) = telemetry::start(&config) {
         eprintln!("orion: {error}");
         return ExitCode::from(CANNOT_START);
@@ -31,6 +35,30 @@ fn main() -> ExitCode {
             ExitCode::from(CANNOT_START)
         }
     }
+}
+
+/// Prints help as it is, and a wrong setting as one line that names its variable.
+fn refused(error: &clap::Error) -> ExitCode {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        Some(_) | None => "",
+    };
+    let argument = text(ContextKind::InvalidArg);
+    let flag = argument.trim_start_matches("--").split_whitespace().next().unwrap_or_default();
+    let command = Config::command();
+    let known = command.get_arguments().find(|known| known.get_long() == Some(flag));
+    let Some(variable) = known.and_then(|known| known.get_env()).filter(|_| error.use_stderr())
+    else {
+        error.exit();
+    };
+    let problem = match (std::error::Error::source(error), error.get(ContextKind::ValidValue)) {
+        (Some(source), _) => source.to_string(),
+        (None, Some(ContextValue::Strings(valid))) => format!("it is one of {}", valid.join(", ")),
+        (None, _) => "it is not of its kind".to_owned(),
+    };
+    let value = text(ContextKind::InvalidValue);
+    eprintln!("orion: {}: {value:?} is refused: {problem}", variable.to_string_lossy());
+    ExitCode::from(CANNOT_START)
 }
 
 async fn run(config: Config) -> Result<(), Box<dyn std::error::Error>> {

@@ -94,7 +94,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), StartErr
     std::fs::create_dir_all(&config.data_dir)
         .map_err(|source| StartError::DataDir { path: config.data_dir.clone(), source })?;
     let keys = Keys::derive(&config.master_key()?);
-    let tokens = Tokens::new(&config.token_key()?)?;
+    let tokens = Tokens::new(&config.token_key()?, &config.token_keys_old()?)?;
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| StartError::Listen { address: config.listen, source })?;

@@ -1,6 +1,15 @@
 //! Failures as GraphQL errors with codes, refusals as data.
 
-use async_graphql::{Error, ErrorExtensions as _, SimpleObject};
+use std::sync::Arc;
+
+use async_graphql::extensions::{
+    Extension, ExtensionContext, ExtensionFactory, NextRequest, NextSubscribe,
+};
+use async_graphql::futures_util::StreamExt as _;
+use async_graphql::futures_util::stream::BoxStream;
+use async_graphql::{
+    Error, ErrorExtensions as _, Response, ServerError, SimpleObject, async_trait,
+};
 use orion_commands::{CommandError, Refusal};
 use orion_domain::Rejection;
 use tracing::error;
@@ -75,5 +84,45 @@ pub fn failure(error: CommandError) -> Result<Refusal, Error> {
         CommandError::Store(_) | CommandError::Append(_) | CommandError::Hash(_) => {
             Err(internal(error))
         }
+    }
+}
+
+/// Gives a code to the errors that async-graphql makes itself, over HTTP as on a WebSocket.
+pub struct Codes;
+
+impl ExtensionFactory for Codes {
+    fn create(&self) -> Arc<dyn Extension> {
+        Arc::new(Self)
+    }
+}
+
+#[async_trait::async_trait]
+impl Extension for Codes {
+    async fn request(&self, ctx: &ExtensionContext<'_>, next: NextRequest<'_>) -> Response {
+        with_codes(next.run(ctx).await)
+    }
+
+    fn subscribe<'s>(
+        &self,
+        ctx: &ExtensionContext<'_>,
+        stream: BoxStream<'s, Response>,
+        next: NextSubscribe<'_>,
+    ) -> BoxStream<'s, Response> {
+        next.run(ctx, stream).map(with_codes).boxed()
+    }
+}
+
+fn with_codes(mut response: Response) -> Response {
+    response.errors.iter_mut().for_each(name_the_fault);
+    response
+}
+
+/// What it refuses, such as a wrong type or a missing field, is the caller's fault.
+fn name_the_fault(error: &mut ServerError) {
+    let extensions = error.extensions.get_or_insert_default();
+    if extensions.get("code").is_none() {
+        let is_too_much = ["Query is nested too deep.", "Query is too complex."];
+        let is_too_much = is_too_much.contains(&error.message.as_str());
+        extensions.set("code", if is_too_much { "QUERY_TOO_COMPLEX" } else { "BAD_USER_INPUT" });
     }
 }

@@ -73,6 +73,7 @@ pub fn sdl() -> String {
 fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
     Schema::build(Query::default(), Mutation::default(), Subscription)
         .limit_depth(DEPTH_MAX)
+        .extension(error::Codes)
         .register_output_type::<node::Node>()
 }
 

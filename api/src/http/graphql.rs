@@ -2,7 +2,8 @@
 
 use async_graphql::http::{ALL_WEBSOCKET_PROTOCOLS, GraphiQLSource};
 use async_graphql::parser::types::OperationType;
-use async_graphql::{BatchResponse, Data, Request, Response, ServerError};
+use async_graphql::{BatchResponse, Data, Request, Response};
+use async_graphql_axum::rejection::GraphQLRejection;
 use async_graphql_axum::{GraphQLBatchRequest, GraphQLProtocol, GraphQLResponse, GraphQLWebSocket};
 use axum::extract::ws::{Message, WebSocket};
 use axum::extract::{FromRequestParts, RawQuery, State, WebSocketUpgrade};
@@ -21,8 +22,12 @@ use crate::graphql::{loader, request_of};
 pub async fn post(
     State(shared): State<Shared>,
     headers: HeaderMap,
-    request: GraphQLBatchRequest,
+    request: Result<GraphQLBatchRequest, GraphQLRejection>,
 ) -> axum::response::Response {
+    let Ok(request) = request else {
+        let error = coded("the request is malformed, or too large", "BAD_USER_INPUT");
+        return (StatusCode::BAD_REQUEST, failed(error)).into_response();
+    };
     let caller = match caller(&shared.app, &headers).await {
         Ok(caller) => caller,
         Err(error) => return refused(error),
@@ -78,33 +83,20 @@ pub async fn graphiql() -> Html<String> {
     Html(GraphiQLSource::build().endpoint("/graphql").subscription_endpoint("/graphql").finish())
 }
 
-async fn execute(shared: &Shared, caller: Caller, mut request: Request) -> Response {
+pub(super) async fn execute(shared: &Shared, caller: Caller, mut request: Request) -> Response {
     // A query is not older than the position read before it; what a mutation did is in the one after.
     let is_query = is_query(&mut request);
     let before = read_position(&shared.app);
-    let mut response = shared.schema.execute(request_of(request, &shared.app, caller)).await;
-    for error in &mut response.errors {
-        name_the_fault(error);
-    }
+    let response = shared.schema.execute(request_of(request, &shared.app, caller)).await;
     let position = if is_query { before } else { read_position(&shared.app) };
     response.extension("position", async_graphql::Value::from(position.to_string()))
-}
-
-/// async-graphql's own refusals, such as a wrong type or a missing field, are the caller's fault.
-fn name_the_fault(error: &mut ServerError) {
-    let extensions = error.extensions.get_or_insert_default();
-    if extensions.get("code").is_none() {
-        let is_too_much = ["Query is nested too deep.", "Query is too complex."];
-        let is_too_much = is_too_much.contains(&error.message.as_str());
-        extensions.set("code", if is_too_much { "QUERY_TOO_COMPLEX" } else { "BAD_USER_INPUT" });
-    }
 }
 
 fn refused(error: AuthError) -> axum::response::Response {
     failed(auth_error(error))
 }
 
-fn auth_error(error: AuthError) -> async_graphql::Error {
+pub(super) fn auth_error(error: AuthError) -> async_graphql::Error {
     match error {
         AuthError::Invalid => coded("the access token is not valid", "UNAUTHENTICATED"),
         AuthError::Database(_) | AuthError::Store(_) => internal(error),

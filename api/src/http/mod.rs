@@ -1,18 +1,20 @@
 //! The HTTP surface: routes, and who a request comes from.
 
+mod auth;
 mod graphql;
 mod health;
 mod metrics;
 
+use axum::Json;
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, USER_AGENT};
-use axum::routing::get;
+use axum::routing::{get, post};
 use orion_commands::Client;
 use uuid::Uuid;
 
-use crate::auth::{self, AuthError};
+use crate::auth::{AuthError, actor};
 use crate::graphql::OrionSchema;
 use crate::graphql::context::{App, Caller};
 
@@ -33,11 +35,22 @@ pub fn router(shared: Shared) -> Router {
     Router::new()
         .route("/graphql", get(graphql::get).post(graphql::post))
         .route("/graphiql", get(graphql::graphiql))
+        .route("/api/v1/auth/register", post(auth::register))
+        .route("/api/v1/auth/login", post(auth::login))
+        .route("/api/v1/auth/refresh", post(auth::refresh))
+        .route("/api/v1/auth/logout", post(auth::logout))
+        .route("/api/v1/auth/me", get(auth::me))
+        .route("/.well-known/jwks.json", get(jwks))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(metrics::metrics))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .with_state(shared)
+}
+
+/// The keys that access tokens are signed with, for those who check them by themselves.
+async fn jwks(State(shared): State<Shared>) -> Json<serde_json::Value> {
+    Json(shared.app.tokens.jwks())
 }
 
 /// Recognises the caller by the bearer token in the headers.
@@ -54,7 +67,7 @@ async fn caller_with(
 ) -> Result<Caller, AuthError> {
     let text =
         |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let actor = auth::actor(&app.tokens, &app.bus, &app.pool, token).await?;
+    let actor = actor(&app.tokens, &app.bus, &app.pool, token).await?;
     Ok(Caller {
         actor,
         request_id: text("x-request-id")

@@ -5,8 +5,11 @@
     reason = "in the helpers, too, a panic is the failure of the test"
 )]
 
+mod authorisation;
 mod client;
+mod crash;
 mod eventually;
+mod faults;
 mod life;
 mod log;
 mod people;
@@ -14,5 +17,6 @@ mod refusals;
 mod schema;
 mod sdl;
 mod server;
+mod subscriptions;
 mod websocket;
 mod world;

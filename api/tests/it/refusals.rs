@@ -596,7 +596,7 @@ async fn malformed_requests_are_bad_user_input() {
         ("{ content(id: \"x\") { id } }", json!({})),
         ("{ node(id: \"x\") { id } }", json!({})),
         ("{ contents(filter: { trendId: \"x\" }) { nodes { id } } }", json!({})),
-        ("{ contents(filter: { status: TOO_GOOD }) { nodes { id } } }", json!({})),
+        ("{ contents(filter: { status: too_good }) { nodes { id } } }", json!({})),
         ("{ trends(filter: { detectedSince: \"yesterday\" }) { nodes { id } } }", json!({})),
         (
             "{ content(id: \"00000000-0000-0000-0000-000000000000\", minPosition: \"-1\") { id } }",

@@ -22,6 +22,9 @@ pub const ADMIN_PASSWORD: &str = "a password for tests";
 /// How long a server may take to end: the contract's 10 s and a little for a busy machine.
 const STOPS_WITHIN: Duration = Duration::from_secs(12);
 
+/// How often a test looks whether the postmaster that it ends has ended.
+const POSTMASTER_LOOKS: usize = 250;
+
 /// A server process with a data directory.
 pub struct Server {
     child: Child,
@@ -144,8 +147,14 @@ impl DataDir {
 /// A server that was killed leaves its postmaster; a failed test must not.
 impl Drop for DataDir {
     fn drop(&mut self) {
-        if let Some(pid) = self.postmaster().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::QUIT);
+        let Some(pid) = self.postmaster().and_then(Pid::from_raw) else { return };
+        let _ = kill_process(pid, Signal::QUIT);
+        // It removes the file at its end; then the folder can go.
+        for _ in 0..POSTMASTER_LOOKS {
+            if self.postmaster().is_none() {
+                break;
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
         }
     }
 }
@@ -189,7 +198,12 @@ impl Server {
 
     /// The status of `/health/ready`; 0 when nobody answers.
     pub async fn ready(&self) -> u16 {
-        match self.http.get(format!("{}/health/ready", self.url)).send().await {
+        self.status_of("/health/ready").await
+    }
+
+    /// The status of any path; 0 when nobody answers.
+    pub async fn status_of(&self, path: &str) -> u16 {
+        match self.http.get(format!("{}{path}", self.url)).send().await {
             Ok(answer) => answer.status().as_u16(),
             Err(_) => 0,
         }

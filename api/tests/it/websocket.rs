@@ -90,6 +90,20 @@ impl Socket {
         data.as_object().unwrap().values().next().unwrap().clone()
     }
 
+    /// Nothing comes of the subscription, although it has begun: a query that is sent after it is
+    /// answered, and its answer is the first.
+    pub async fn next_is_silence(&mut self) {
+        for id in ["2", "3"] {
+            let payload = json!({ "query": "{ __typename }" });
+            let message = json!({ "id": id, "type": "subscribe", "payload": payload });
+            self.stream.send(Message::text(message.to_string())).await.unwrap();
+            for expected in ["next", "complete"] {
+                let message = self.receive().await.expect("an answer");
+                assert_eq!((&message["id"], &message["type"]), (&json!(id), &json!(expected)));
+            }
+        }
+    }
+
     /// The next message; nothing when the socket is closed.
     async fn receive(&mut self) -> Option<Value> {
         loop {

@@ -1,0 +1,147 @@
+//! Authentication for clients without GraphQL. Each route runs the mutation of the same name, so
+//! that there is one way in; refusals are problem details (RFC 9457).
+
+use async_graphql::{Request, Variables};
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Value, json};
+
+use super::graphql::{auth_error, execute};
+use super::{Shared, caller};
+
+/// What a client gets who has signed in.
+const SIGNED_IN: &str = "accessToken expiresAt refreshToken position
+    user { id email name role emailVerified }
+    errors { code message field }";
+
+/// `POST /api/v1/auth/register`: `email`, `password`, `name`.
+pub async fn register(shared: State<Shared>, headers: HeaderMap, body: Input) -> Response {
+    let mutation = "mutation ($input: RegisterInput!) { answer: register(input: $input)";
+    run(shared, headers, body, &format!("{mutation} {{ {SIGNED_IN} }} }}"), StatusCode::CREATED)
+        .await
+}
+
+/// `POST /api/v1/auth/login`: `email`, `password`.
+pub async fn login(shared: State<Shared>, headers: HeaderMap, body: Input) -> Response {
+    let mutation = "mutation ($input: LoginInput!) { answer: login(input: $input)";
+    run(shared, headers, body, &format!("{mutation} {{ {SIGNED_IN} }} }}"), StatusCode::OK).await
+}
+
+/// `POST /api/v1/auth/refresh`: `refreshToken`.
+pub async fn refresh(shared: State<Shared>, headers: HeaderMap, body: Input) -> Response {
+    let mutation =
+        "mutation ($input: RefreshSessionInput!) { answer: refreshSession(input: $input)";
+    run(shared, headers, body, &format!("{mutation} {{ {SIGNED_IN} }} }}"), StatusCode::OK).await
+}
+
+/// `POST /api/v1/auth/logout`: `refreshToken`, `everywhere`.
+pub async fn logout(shared: State<Shared>, headers: HeaderMap, body: Input) -> Response {
+    let mutation = "mutation ($input: LogoutInput!) { answer: logout(input: $input)
+        { position errors { code message field } } }";
+    run(shared, headers, body, mutation, StatusCode::OK).await
+}
+
+/// `GET /api/v1/auth/me`: the user of the access token.
+pub async fn me(shared: State<Shared>, headers: HeaderMap) -> Response {
+    let query = "{ answer: me { id email name username firstName lastName avatarUrl bio timezone
+        role emailVerified isActive lastLoginAt createdAt } }";
+    match answer(&shared, &headers, query, Value::Null).await {
+        Ok(Value::Null) => problem("UNAUTHENTICATED", "sign in first", None),
+        Ok(user) => Json(user).into_response(),
+        Err(problem) => problem,
+    }
+}
+
+type Input = Result<Json<Value>, JsonRejection>;
+
+async fn run(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    body: Input,
+    mutation: &str,
+    done: StatusCode,
+) -> Response {
+    let input = match body {
+        Ok(Json(input)) => input,
+        Err(rejection) => return problem("BAD_USER_INPUT", &rejection.body_text(), None),
+    };
+    let mut answer = match answer(&shared, &headers, mutation, json!({ "input": input })).await {
+        Ok(answer) => answer,
+        Err(problem) => return problem,
+    };
+    let errors = answer.as_object_mut().and_then(|fields| fields.remove("errors"));
+    match errors.as_ref().and_then(|errors| errors.get(0)) {
+        None => (done, Json(answer)).into_response(),
+        Some(error) => {
+            let text = |key: &str| error.get(key).and_then(Value::as_str);
+            problem(
+                text("code").unwrap_or_default(),
+                text("message").unwrap_or_default(),
+                text("field"),
+            )
+        }
+    }
+}
+
+/// The value of the field `answer`, or the failure as problem details.
+async fn answer(
+    shared: &Shared,
+    headers: &HeaderMap,
+    operation: &str,
+    variables: Value,
+) -> Result<Value, Response> {
+    let caller = caller(&shared.app, headers).await.map_err(|error| failed(&auth_error(error)))?;
+    let request = Request::new(operation).variables(Variables::from_json(variables));
+    let response = execute(shared, caller, request).await;
+    if let Some(error) = response.errors.into_iter().next() {
+        let error = async_graphql::Error {
+            message: error.message,
+            source: None,
+            extensions: error.extensions,
+        };
+        return Err(failed(&error));
+    }
+    let mut data = response.data.into_json().unwrap_or_default();
+    Ok(data.get_mut("answer").map(Value::take).unwrap_or_default())
+}
+
+fn failed(error: &async_graphql::Error) -> Response {
+    let code = error.extensions.as_ref().and_then(|extensions| match extensions.get("code") {
+        Some(async_graphql::Value::String(code)) => Some(code.clone()),
+        Some(_) | None => None,
+    });
+    problem(code.as_deref().unwrap_or("INTERNAL"), &error.message, None)
+}
+
+fn problem(code: &str, detail: &str, field: Option<&str>) -> Response {
+    let status = match code {
+        "BAD_USER_INPUT" => StatusCode::BAD_REQUEST,
+        "UNAUTHENTICATED"
+        | "INVALID_CREDENTIALS"
+        | "INVALID_REFRESH_TOKEN"
+        | "REFRESH_TOKEN_EXPIRED"
+        | "REFRESH_TOKEN_REUSED"
+        | "SESSION_REVOKED" => StatusCode::UNAUTHORIZED,
+        "FORBIDDEN" | "USER_INACTIVE" => StatusCode::FORBIDDEN,
+        "EMAIL_TAKEN" => StatusCode::CONFLICT,
+        "RATE_LIMITED" => StatusCode::TOO_MANY_REQUESTS,
+        "INTERNAL" => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    let title = status.canonical_reason().unwrap_or_default();
+    let mut body = json!({
+        "type": "about:blank",
+        "title": title,
+        "status": status.as_u16(),
+        "detail": detail,
+        "code": code,
+    });
+    if let Some(field) = field {
+        body["field"] = field.into();
+    }
+    (status, [(CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+}
