@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, Duration, Utc};
+use chrono::{DateTime, Duration, SubsecRound as _, Utc};
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::EncodePrivateKey as _;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -107,7 +107,8 @@ impl Tokens {
         session_id: SessionId,
         role: Role,
     ) -> Result<Issued, TokenError> {
-        let now = Utc::now();
+        // A token tells time in whole seconds.
+        let now = Utc::now().trunc_subsecs(0);
         let expires_at = now + Duration::minutes(ACCESS_TOKEN_MINUTES);
         let claims = Claims {
             iss: ISSUER.to_owned(),

@@ -37,18 +37,12 @@ async fn a_wrong_setting_is_one_line_and_exit_status_2() {
         (nowhere().with("ORION_ADMIN_EMAIL", "nobody"), "ORION_ADMIN_EMAIL: "),
         (nowhere().with("ORION_ADMIN_PASSWORD", "short"), "ORION_ADMIN_PASSWORD: "),
         (nowhere().with("ORION_LOG", "=="), "ORION_LOG: "),
+        (nowhere().with("ORION_LISTEN", "abc"), "ORION_LISTEN: "),
+        (nowhere().with("ORION_TREND_TTL", "1w"), "ORION_TREND_TTL: "),
+        (nowhere().with("ORION_DATABASE_POOL", "0"), "ORION_DATABASE_POOL: "),
         (nowhere().with("ORION_DATA_DIR", "/dev/null/orion"), "ORION_DATA_DIR: "),
     ] {
         cannot_start(settings, says).await;
-    }
-    // clap explains a flag in more than one line.
-    for (variable, value) in
-        [("ORION_LISTEN", "abc"), ("ORION_TREND_TTL", "1w"), ("ORION_DATABASE_POOL", "0")]
-    {
-        let ended = nowhere().with(variable, value).run_to_end(&DataDir::fresh()).await;
-        assert_eq!(ended.status.code(), Some(CANNOT_START), "{ended:?}");
-        let flag = variable.trim_start_matches("ORION_").to_lowercase().replace('_', "-");
-        assert!(ended.stderr.contains(&format!("--{flag}")), "{ended:?}");
     }
 }
 
@@ -151,7 +145,8 @@ async fn a_poison_event_stops_the_read_model_until_it_is_resumed() {
     let kept = ada.detect_trend("fine").await;
     let records = Records::of(&database.url).await;
     let execute = async |sql: &str| records.pool.execute(sql).await.unwrap();
-    execute("ALTER TABLE orion.trends ADD CONSTRAINT no_boom CHECK (topic <> 'boom')").await;
+    execute("ALTER TABLE orion.trends ADD CONSTRAINT refused_by_the_test CHECK (topic <> 'boom')")
+        .await;
 
     let input = |topic: &str| json!({ "topic": topic, "source": "s", "score": 0.5 });
     let before = records.head().await;
@@ -182,7 +177,7 @@ async fn a_poison_event_stops_the_read_model_until_it_is_resumed() {
     wait.fails("TIMEOUT");
 
     // Nothing was skipped.
-    execute("ALTER TABLE orion.trends DROP CONSTRAINT no_boom").await;
+    execute("ALTER TABLE orion.trends DROP CONSTRAINT refused_by_the_test").await;
     resume(&records.pool, READ_MODEL).await.unwrap();
     records.assert_projected().await;
     ada.detect_trend("fine again").await;
