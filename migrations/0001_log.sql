@@ -49,6 +49,12 @@ CREATE TABLE reactor_checkpoints (
 );
 COMMENT ON TABLE reactor_checkpoints IS 'How far each reactor has read the log.';
 
+CREATE TABLE key_fingerprints (
+    name        text PRIMARY KEY,
+    fingerprint text NOT NULL
+);
+COMMENT ON TABLE key_fingerprints IS 'Tells a server that has another key from those that wrote here before.';
+
 -- Append-only, whoever asks: triggers fire for the owner too, and privileges keep the server from trying.
 
 CREATE FUNCTION events_are_append_only() RETURNS trigger
@@ -187,10 +193,10 @@ BEGIN
 
     IF cardinality(receipt_commits) > 0 THEN
         INSERT INTO receipts (actor, command_id, input_hash, position, ids)
-        SELECT r.actor, r.command_id, r.hash, head + last.rank, r.ids::jsonb
+        SELECT r.actor, r.command_id, r.hash, coalesce(head + last.rank, 0), r.ids::jsonb
         FROM unnest(receipt_commits, receipt_actors, receipt_commands, receipt_hashes, receipt_ids)
             AS r (number, actor, command_id, hash, ids)
-        JOIN (
+        LEFT JOIN ( -- a command that changed nothing has no events
             SELECT ranked.number, max(ranked.rank) AS rank
             FROM (
                 SELECT n.number, row_number() OVER (ORDER BY n.ordinal) AS rank
@@ -198,7 +204,8 @@ BEGIN
                 WHERE n.number <> ALL (refused)
             ) ranked
             GROUP BY ranked.number
-        ) last ON last.number = r.number;
+        ) last ON last.number = r.number
+        WHERE r.number <> ALL (refused);
     END IF;
 
     IF appended > 0 THEN
@@ -226,18 +233,8 @@ EXCEPTION
 END
 $$;
 
--- The login that migrates may be the server's too. From PostgreSQL 16 on, having made a role does not
--- let one act under it. Where somebody else manages the roles, the grant is theirs to make.
-DO $$
-BEGIN
-    EXECUTE format('GRANT orion_app TO %I', current_user);
-EXCEPTION
-    WHEN insufficient_privilege THEN NULL;
-END
-$$;
-
 REVOKE ALL ON FUNCTION append_events FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION append_events TO orion_app;
-GRANT SELECT, INSERT ON events, receipts TO orion_app;
+GRANT SELECT, INSERT ON events, receipts, key_fingerprints TO orion_app;
 GRANT SELECT, INSERT, DELETE ON claims TO orion_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON snapshots, reactor_checkpoints TO orion_app;

@@ -9,16 +9,21 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use orion_commands::{Actor, Bus};
 use orion_domain::values::{Role, SessionId, UserId};
 use orion_domain::{AggregateRoot as _, Session, User};
+use orion_projections::Status;
 use orion_store::StoreError;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use sqlx::PgPool;
+
+use crate::graphql::context::App;
 
 /// How long an access token is valid.
 const ACCESS_TOKEN_MINUTES: i64 = 15;
 
 /// How much the clocks of two servers may differ.
 const CLOCK_SKEW_SECONDS: i64 = 5;
+
+/// How many events the read model may be behind for rights to be taken from it.
+const LAG_MAX: i64 = 100;
 
 /// Who issues the tokens, and whom they are for.
 const ISSUER: &str = "orion";
@@ -151,14 +156,17 @@ pub enum AuthError {
 }
 
 /// Who a bearer token stands for, with the rights of this moment; without one, nobody.
-pub async fn actor(
-    tokens: &Tokens,
-    bus: &Bus,
-    pool: &PgPool,
-    bearer: Option<&str>,
-) -> Result<Actor, AuthError> {
+pub async fn actor(app: &App, bearer: Option<&str>) -> Result<Actor, AuthError> {
+    let App { tokens, bus, pool, progress, .. } = app;
     let Some(token) = bearer else { return Ok(Actor::Anonymous) };
     let (id, session_id) = tokens.verify(token).ok_or(AuthError::Invalid)?;
+    let read_model = progress.now();
+    let lag = bus.log().tail().head().0 - read_model.position.0;
+    if read_model.status != Status::Running || lag > LAG_MAX {
+        // Rights that were withdrawn stay withdrawn while the tables do not follow.
+        let role = role_in_log(bus, id, session_id).await?.ok_or(AuthError::Invalid)?;
+        return Ok(Actor::User { id, role, session_id });
+    }
     let seen: Option<(String, bool, bool)> = sqlx::query_as(
         "SELECT u.role, u.is_active, s.revoked_at IS NULL
          FROM projection.sessions s JOIN orion.users u ON u.id = s.user_id

@@ -10,7 +10,7 @@ use orion_commands::reactors::{self, MarkPublished, expire_trends};
 use orion_commands::{Admin, Bus, CommandError, Password, Passwords, Refusal, first_start};
 use orion_projections::{Progress, Projector};
 use orion_store::embedded::{Embedded, EmbeddedError};
-use orion_store::{ConnectError, Keys, Log, StoreError};
+use orion_store::{ConnectError, Keys, KeysError, Log, StoreError};
 use rand::distr::{Alphanumeric, SampleString as _};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -25,10 +25,10 @@ use crate::graphql::schema;
 use crate::http::{Shared, router};
 
 /// How long open requests may take to end when the server stops.
-const DRAIN_FOR: Duration = Duration::from_secs(5);
+const DRAIN_FOR: Duration = Duration::from_secs(3);
 
 /// How long the tasks may take to end after that.
-const STOP_FOR: Duration = Duration::from_secs(2);
+const STOP_FOR: Duration = Duration::from_secs(1);
 
 /// The characters of a generated password.
 const PASSWORD_CHARS: usize = 20;
@@ -59,6 +59,9 @@ pub enum StartError {
     /// The log cannot be read.
     #[error("the log: {}", chain(.0))]
     Log(#[from] StoreError),
+    /// The database was begun with another key.
+    #[error("ORION_MASTER_KEY: {}", chain(.0))]
+    Keys(#[from] KeysError),
     /// The first events cannot be written.
     #[error("the first start: {}", chain(.0))]
     FirstStart(#[from] CommandError),
@@ -111,11 +114,20 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), StartErr
         .or_else(|| embedded.as_ref().map(|embedded| embedded.url().to_owned()))
         .unwrap_or_default();
     let admin = Admin { email: admin_email, password: admin_password.0 };
-    let served = serve(&config, &url, keys, tokens, admin, listener, stop, |is_new| {
-        let new_admin = is_new.then_some((&admin_password.1, is_generated));
-        announce(&config, address, embedded.is_some(), new_admin);
-    })
-    .await;
+    let opened = tokio::select! {
+        opened = open(&config, &url, keys, admin) => opened.map(Some),
+        () = stop.cancelled() => Ok(None),
+    };
+    let served = match opened {
+        Ok(Some(opened)) => {
+            let new_admin = opened.is_new.then_some((&admin_password.1, is_generated));
+            announce(&config, address, embedded.is_some(), new_admin);
+            serve(&config, opened, tokens, listener, stop).await;
+            Ok(())
+        }
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
     if let Some(embedded) = embedded
         && let Err(error) = embedded.stop().await
     {
@@ -133,32 +145,43 @@ fn admin_password(config: &Config) -> Result<((Password, String), bool), StartEr
     Ok(((password, text), is_generated))
 }
 
-#[expect(clippy::too_many_arguments, reason = "each is a part that was made before the database")]
-async fn serve(
-    config: &Config,
-    url: &str,
-    keys: Keys,
-    tokens: Tokens,
-    admin: Admin,
-    listener: TcpListener,
-    stop: CancellationToken,
-    ready: impl FnOnce(bool),
-) -> Result<(), StartError> {
-    orion_store::migrate(config.migrate_database_url.as_deref().unwrap_or(url)).await?;
-    let pool = orion_store::connect(url, config.database_pool).await?;
-    let passwords = Passwords::new(config.bcrypt_cost)?;
+/// What was made ready in the database.
+struct Opened {
+    pool: PgPool,
+    bus: Bus,
+    passwords: Passwords,
+    /// True when this start has made the admin.
+    is_new: bool,
+    /// The tasks outlive the requests: an open mutation may wait for the read model.
+    stop_tasks: CancellationToken,
+}
 
-    // The tasks outlive the requests: an open mutation may wait for the read model.
+async fn open(config: &Config, url: &str, keys: Keys, admin: Admin) -> Result<Opened, StartError> {
+    orion_store::migrate(config.migrate_database_url.as_deref().unwrap_or(url), url).await?;
+    let pool = orion_store::connect(url, config.database_pool).await?;
+    keys.check(&pool).await?;
+    let passwords = Passwords::new(config.bcrypt_cost)?;
     let stop_tasks = CancellationToken::new();
     let log = Log::open(pool.clone(), stop_tasks.clone()).await?;
-    let bus = Bus::new(log.clone(), keys);
+    let bus = Bus::new(log, keys);
     let is_new = first_start(&bus, &passwords, admin).await?;
+    Ok(Opened { pool, bus, passwords, is_new, stop_tasks })
+}
+
+/// Serves requests until `stop`, then ends what is open.
+async fn serve(
+    config: &Config,
+    opened: Opened,
+    tokens: Tokens,
+    listener: TcpListener,
+    stop: CancellationToken,
+) {
+    let Opened { pool, bus, passwords, stop_tasks, .. } = opened;
     let mut tasks = JoinSet::new();
     let progress = start_tasks(&mut tasks, config, &pool, &bus, &stop_tasks);
 
     let app = App { bus, passwords, tokens: Arc::new(tokens), progress, pool };
     let shared = Shared { schema: schema(app.clone()), app };
-    ready(is_new);
     let drained = stop.clone();
     let server = axum::serve(listener, router(shared))
         .with_graceful_shutdown(async move { drained.cancelled().await })
@@ -180,7 +203,6 @@ async fn serve(
     {
         warn!("tasks did not end in {} s", STOP_FOR.as_secs());
     }
-    Ok(())
 }
 
 /// Starts what works beside the requests.

@@ -5,10 +5,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Duration, Utc};
 use orion_domain::session::Token;
 use orion_domain::values::{Email, Name, Personal, RefreshTokenId, Role, SessionId, UserId};
-use orion_domain::{Session, SessionCommand, SessionError, User, UserCommand};
+use orion_domain::{
+    AggregateRoot as _, Session, SessionCommand, SessionError, User, UserCommand, UserError,
+};
 use orion_store::Loaded;
 use rand::RngCore;
-use serde_json::json;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -251,22 +252,23 @@ impl UseCase for Refresh {
 
     async fn decide(&self, unit: &mut Unit<'_>) -> Result<(), CommandError> {
         let mut session = unit.load::<Session>(self.session.session_id.0).await?;
+        // Whether there is such a session is nobody's business.
+        let invalid = || Refusal::from(SessionError::InvalidToken);
+        let user_id = session.aggregate.owner().ok_or_else(invalid)?;
+        let user = unit.load::<User>(user_id.0).await?;
+        if user.aggregate.active_role().is_none() {
+            return Err(Refusal::from(UserError::Inactive).into());
+        }
         let rotate = SessionCommand::Rotate {
             presented_hash: self.presented_hash.clone(),
             now: self.now,
             successor: self.session.token.clone(),
         };
-        match unit.handle(&mut session, rotate).await {
-            // Whether there is such a session is nobody's business.
-            Err(CommandError::Refused(refusal)) if refusal.code == "NOT_FOUND" => {
-                Err(Refusal::from(SessionError::InvalidToken).into())
-            }
-            other => other,
-        }
+        unit.handle(&mut session, rotate).await
     }
 
-    fn ids(&self) -> serde_json::Value {
-        json!({})
+    fn contended(&self) -> Option<Uuid> {
+        Some(self.session.session_id.0)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The first start: the system user and the first admin, as events like all others.
 
 use orion_domain::values::{Email, Name, Personal, Role, UserId};
-use orion_domain::{User, UserCommand};
+use orion_domain::{User, UserCommand, UserError};
 use uuid::Uuid;
 
 use crate::actor::{Actor, Envelope};
@@ -57,7 +57,9 @@ pub async fn first_start(
 async fn register(bus: &Bus, id: UserId, command: UserCommand) -> Result<bool, CommandError> {
     match bus.run(&Envelope::of(Actor::System), &Single::<User>::new(id, command)).await {
         Ok(_) => Ok(true),
-        Err(CommandError::Refused(refusal)) if refusal.code == "ALREADY_EXISTS" => Ok(false),
+        Err(CommandError::Refused(refusal)) if refusal == UserError::AlreadyExists.into() => {
+            Ok(false)
+        }
         Err(error) => Err(error),
     }
 }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::actor::Envelope;
 use crate::error::{CommandError, Refusal};
 use crate::policy::allow;
+use crate::turns::Turns;
 use crate::unit::{Unit, UseCase};
 
 /// How often a use case is decided anew because a stream has changed in between.
@@ -18,6 +19,7 @@ const ATTEMPTS_MAX: usize = 16;
 pub struct Bus {
     store: EventStore,
     keys: Keys,
+    turns: Turns,
 }
 
 /// What became of a command.
@@ -32,7 +34,7 @@ pub struct Done {
 impl Bus {
     /// A bus over a log.
     pub fn new(log: Log, keys: Keys) -> Self {
-        Self { store: EventStore::new(log), keys }
+        Self { store: EventStore::new(log), keys, turns: Turns::default() }
     }
 
     /// The log below.
@@ -68,17 +70,22 @@ impl Bus {
         {
             return answer_again(&known, input_hash);
         }
+        let _turn = match use_case.contended() {
+            Some(id) => Some(self.turns.take(id).await),
+            None => None,
+        };
         for attempt in 1..=ATTEMPTS_MAX {
             let command_id = receipt.as_ref().map_or_else(Uuid::now_v7, |(key, _)| key.command_id);
             let mut unit = Unit::new(&self.store, &self.keys, envelope, command_id);
             use_case.decide(&mut unit).await?;
             let (mut commit, snapshots) = unit.into_parts();
             let ids = use_case.ids();
-            if commit.is_empty() {
-                return Ok(Done { position: None, ids });
-            }
+            let changes_nothing = commit.is_empty();
             if let Some((key, input_hash)) = &receipt {
+                // Also of a command that changes nothing: its repeat must change nothing either.
                 commit.receipt(key.clone(), input_hash.clone(), ids.to_string());
+            } else if changes_nothing {
+                return Ok(Done { position: None, ids });
             }
             let claims = commit.taken_claims();
             match self.log().append(commit).await {
@@ -86,7 +93,8 @@ impl Bus {
                     for snapshot in snapshots {
                         tokio::spawn(snapshot(self.store.clone()));
                     }
-                    return Ok(Done { position: Some(appended.last), ids });
+                    let position = (!changes_nothing).then_some(appended.last);
+                    return Ok(Done { position, ids });
                 }
                 Err(AppendError::Conflict) => {
                     debug!(attempt, "a stream has changed, deciding anew");
@@ -97,7 +105,7 @@ impl Bus {
                 }
                 Err(AppendError::Taken { namespace }) => {
                     let claim = claims.into_iter().find(|claim| claim.namespace == namespace);
-                    return Err(claim.map_or_else(conflict, |claim| {
+                    return Err(claim.map_or(CommandError::Conflict, |claim| {
                         let message = format!("this {} is taken", claim.field);
                         Refusal::new(claim.taken_code, message).at(claim.field).into()
                     }));
@@ -108,7 +116,7 @@ impl Bus {
                 }
             }
         }
-        Err(conflict())
+        Err(CommandError::Conflict)
     }
 }
 
@@ -118,9 +126,6 @@ fn answer_again(known: &Receipt, input_hash: &[u8]) -> Result<Done, CommandError
         return Err(Refusal::new("COMMAND_ID_REUSED", message).at("commandId").into());
     }
     let ids = serde_json::from_str(&known.ids).unwrap_or_default();
-    Ok(Done { position: Some(known.position), ids })
-}
-
-fn conflict() -> CommandError {
-    Refusal::new("CONFLICT", "others keep changing the same; try again").into()
+    let position = Some(known.position).filter(|position| *position > Position::START);
+    Ok(Done { position, ids })
 }

@@ -40,6 +40,9 @@ pub enum CommandError {
     /// A rule refused it.
     #[error("refused: {0}")]
     Refused(Refusal),
+    /// Others kept changing the same streams; nothing is wrong with the command.
+    #[error("others keep changing the same")]
+    Conflict,
     /// Nobody has signed in, and somebody must.
     #[error("nobody is signed in")]
     Unauthenticated,

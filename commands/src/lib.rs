@@ -13,7 +13,9 @@ mod governed;
 mod passwords;
 pub mod policy;
 pub mod reactors;
+mod turns;
 mod unit;
+mod users;
 
 pub use accounts::{ChangePassword, Client, LogIn, Refresh, Register, SignedIn};
 pub use actor::{Actor, Envelope};
@@ -25,3 +27,4 @@ pub use governed::Governed;
 pub use passwords::{Password, Passwords};
 pub use policy::Action;
 pub use unit::{Single, Unit, UseCase};
+pub use users::ManageUser;

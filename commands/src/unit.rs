@@ -19,6 +19,11 @@ pub trait UseCase: Send + Sync {
     /// Loads what it needs and decides; events gather in the unit.
     fn decide(&self, unit: &mut Unit<'_>) -> impl Future<Output = Result<(), CommandError>> + Send;
 
+    /// The aggregate that many may want to change at once; they take turns.
+    fn contended(&self) -> Option<Uuid> {
+        None
+    }
+
     /// The ids that it makes, as a JSON object, so that a repeat can answer with them.
     fn ids(&self) -> serde_json::Value {
         serde_json::json!({})
@@ -58,6 +63,10 @@ impl<A: Governed> UseCase for Single<A> {
         A::check_references(unit, &self.command).await?;
         let mut loaded = unit.load_to_change::<A>(self.id).await?;
         unit.handle(&mut loaded, self.command.clone()).await
+    }
+
+    fn contended(&self) -> Option<Uuid> {
+        Some(self.id)
     }
 
     fn ids(&self) -> serde_json::Value {
@@ -129,6 +138,11 @@ impl<'a> Unit<'a> {
             }
             Some(_) | None => Ok(loaded),
         }
+    }
+
+    /// Lets the commit fail if an aggregate that was only looked at has changed by then.
+    pub fn require_unchanged<A: Governed>(&mut self, loaded: &Loaded<A>) {
+        self.commit.require_version::<A>(loaded.id, loaded.version);
     }
 
     /// Lets an aggregate decide, and gathers its events with what they claim.

@@ -82,7 +82,7 @@ pub enum Event {
 }
 
 /// Why a stored event could not be read.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// This program does not know the type in this version; a newer one wrote it.
     #[error("unknown event type {event_type} version {version}")]
@@ -92,14 +92,14 @@ pub enum DecodeError {
         /// The stored `event_version`.
         version: String,
     },
-    /// The payload does not have the fields of its type.
-    #[error("payload of {event_type} does not fit its type")]
+    /// The payload does not have the fields of its type. What serde found would quote the payload,
+    /// and with it personal values, so only its place is told.
+    #[error("payload of {event_type} does not fit its type, near column {column}")]
     Payload {
         /// The stored `event_type`.
         event_type: String,
-        /// What serde found; it may quote the payload, so it is not for clients.
-        #[source]
-        source: serde_json::Error,
+        /// Where in the payload's text, in bytes, or 0.
+        column: usize,
     },
 }
 
@@ -159,8 +159,7 @@ pub fn decode<E: DeserializeOwned>(
     }
     // The type comes first, so that serde reads the fields in one pass without buffering.
     let tagged = format!(r#"{{"type":"{event_type}","data":{payload}}}"#);
-    serde_json::from_str(&tagged)
-        .map_err(|source| DecodeError::Payload { event_type: event_type.to_owned(), source })
+    serde_json::from_str(&tagged).map_err(|error| misfit(event_type, &error))
 }
 
 /// Reads one aggregate's event from a payload that is parsed already.
@@ -173,8 +172,7 @@ pub fn decode_value<A: AggregateRoot>(
         return Err(unknown(event_type, version));
     }
     let tagged = serde_json::json!({ "type": event_type, "data": payload });
-    serde_json::from_value(tagged)
-        .map_err(|source| DecodeError::Payload { event_type: event_type.to_owned(), source })
+    serde_json::from_value(tagged).map_err(|error| misfit(event_type, &error))
 }
 
 /// The payload of an event as JSON text: its fields without its type.
@@ -229,6 +227,10 @@ fn redact(value: &mut serde_json::Value, is_of_user: bool) {
             redact(value, is_of_user);
         }
     }
+}
+
+fn misfit(event_type: &str, error: &serde_json::Error) -> DecodeError {
+    DecodeError::Payload { event_type: event_type.to_owned(), column: error.column() }
 }
 
 fn unknown(event_type: &str, version: &str) -> DecodeError {

@@ -1,8 +1,11 @@
 //! The drift check: folds the log again and compares every row with the live tables.
 
+use std::any::{Any, TypeId};
 use std::collections::HashMap;
+use std::convert::Infallible;
 
-use orion_store::{Fact, Position, StoreError};
+use futures::TryStreamExt;
+use orion_store::{Fact, Position, RecordedEvent, StoreError};
 use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{Connection, PgConnection, PgPool};
@@ -50,61 +53,109 @@ pub enum CheckError {
         #[source]
         source: orion_domain::DecodeError,
     },
+    /// The tables show what the log does not have.
+    #[error("the log ends at {head}, before the projection's position {position}")]
+    LogEnds {
+        /// The newest event.
+        head: Position,
+        /// The projection's checkpoint.
+        position: Position,
+    },
 }
 
 /// Compares every table with the fold of the log up to the checkpoint, at one snapshot.
 /// Gives the checkpoint and the rows that differ.
+///
+/// It holds the folded rows in memory, but never the log nor a whole table.
 pub async fn check(pool: &PgPool) -> Result<(Position, Vec<Difference>), CheckError> {
     let mut connection = pool.acquire().await?;
     let mut snapshot = connection.begin().await?;
     sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         .execute(&mut *snapshot)
         .await?;
-    let head = checkpoint(&mut *snapshot, READ_MODEL).await?.position;
-    let facts = facts_until(pool, head).await?;
-    let mut check = Check { snapshot: &mut snapshot, facts: &facts, differences: Vec::new() };
-    visit_all(&mut check).await?;
-    Ok((head, check.differences))
+    let position = checkpoint(&mut *snapshot, READ_MODEL).await?.position;
+    let expected = fold_until(&mut snapshot, position).await?;
+    let mut compare = Compare { snapshot: &mut snapshot, expected, differences: Vec::new() };
+    visit_all(&mut compare).await?;
+    Ok((position, compare.differences))
 }
 
-async fn facts_until(pool: &PgPool, head: Position) -> Result<Vec<Fact>, CheckError> {
-    let mut facts = Vec::new();
-    let mut after = Position::START;
-    while after < head {
-        let limit = READ_MAX.min(head.0 - after.0);
-        for event in orion_store::log::read(pool, after, limit).await? {
-            after = event.position;
-            let fact = event.decode();
-            facts.push(fact.map_err(|source| CheckError::Event { position: after, source })?);
-        }
+/// Every table as the log says it is after the event at `position`.
+async fn fold_until(snapshot: &mut PgConnection, position: Position) -> Result<Rows, CheckError> {
+    let mut fold = Fold { rows: Rows::default(), facts: Vec::new() };
+    let mut head = Position::START;
+    while head < position {
+        let limit = READ_MAX.min(position.0 - head.0);
+        let events = orion_store::log::read(&mut *snapshot, head, limit).await?;
+        let Some(newest) = events.last().map(|event| event.position) else {
+            return Err(CheckError::LogEnds { head, position });
+        };
+        head = newest;
+        fold.facts = events.iter().map(decode).collect::<Result<_, _>>()?;
+        let Ok(()) = visit_all(&mut fold).await;
     }
-    Ok(facts)
+    Ok(fold.rows)
 }
 
-struct Check<'a> {
-    snapshot: &'a mut PgConnection,
-    facts: &'a [Fact],
-    differences: Vec<Difference>,
+fn decode(event: &RecordedEvent) -> Result<Fact, CheckError> {
+    event.decode().map_err(|source| CheckError::Event { position: event.position, source })
 }
 
-impl Visitor for Check<'_> {
-    type Error = CheckError;
+/// The rows of every table by key; each table has a type of its own for them.
+#[derive(Default)]
+struct Rows(HashMap<TypeId, Box<dyn Any + Send>>);
 
-    async fn visit<T: Table>(&mut self) -> Result<(), CheckError> {
-        let mut expected: HashMap<Uuid, T> = HashMap::new();
-        for fact in self.facts {
+impl Rows {
+    /// Takes a table's rows out.
+    fn take<T: Table>(&mut self) -> HashMap<Uuid, T> {
+        let rows = self.0.remove(&TypeId::of::<T>()).and_then(|rows| rows.downcast().ok());
+        rows.map(|rows| *rows).unwrap_or_default()
+    }
+
+    fn put<T: Table>(&mut self, rows: HashMap<Uuid, T>) {
+        self.0.insert(TypeId::of::<T>(), Box::new(rows));
+    }
+}
+
+/// Folds some events onto each table.
+struct Fold {
+    rows: Rows,
+    facts: Vec<Fact>,
+}
+
+impl Visitor for Fold {
+    type Error = Infallible;
+
+    async fn visit<T: Table>(&mut self) -> Result<(), Infallible> {
+        let mut rows = self.rows.take::<T>();
+        for fact in &self.facts {
             for key in T::keys(fact) {
-                let row = expected.remove(&key);
+                let row = rows.remove(&key);
                 if let Some(row) = T::fold(row, key, fact) {
-                    expected.insert(key, row);
+                    rows.insert(key, row);
                 }
             }
         }
-        let found: Vec<Json<T>> =
-            sqlx::query_scalar(&format!("SELECT to_json(t) FROM {} t", T::NAME))
-                .fetch_all(&mut *self.snapshot)
-                .await?;
-        for Json(row) in found {
+        self.rows.put(rows);
+        Ok(())
+    }
+}
+
+/// Compares each table with its folded rows.
+struct Compare<'a> {
+    snapshot: &'a mut PgConnection,
+    expected: Rows,
+    differences: Vec<Difference>,
+}
+
+impl Visitor for Compare<'_> {
+    type Error = CheckError;
+
+    async fn visit<T: Table>(&mut self) -> Result<(), CheckError> {
+        let mut expected = self.expected.take::<T>();
+        let statement = format!("SELECT to_json(t) FROM {} t", T::NAME);
+        let mut found = sqlx::query_scalar::<_, Json<T>>(&statement).fetch(&mut *self.snapshot);
+        while let Some(Json(row)) = found.try_next().await? {
             let id = row.id();
             let wanted = expected.remove(&id);
             if wanted.as_ref() != Some(&row) {

@@ -10,7 +10,7 @@ mod projector;
 mod table;
 pub mod tables;
 
-pub use check::{Difference, check};
+pub use check::{CheckError, Difference, check};
 pub use progress::{Checkpoint, Progress, ProgressError, Status, checkpoint, resume};
 pub use projector::Projector;
 pub use table::Table;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orion_domain::DecodeError;
-use orion_store::{Fact, Log, Position, RecordedEvent, StoreError};
+use orion_store::{Fact, Log, Position, RecordedEvent, StoreError, blames_a_value};
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection, PgConnection, PgPool, Postgres};
 use tokio::sync::watch;
@@ -239,9 +239,8 @@ impl Projector {
     }
 }
 
-/// SQLSTATE classes that blame a value rather than the server: data exception, integrity, limit.
+/// True of an error that another try cannot mend.
 fn is_about_data(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
+    blames_a_value(error)
         || matches!(error, sqlx::Error::Encode(_) | sqlx::Error::ColumnDecode { .. })
 }

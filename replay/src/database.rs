@@ -35,7 +35,8 @@ pub async fn open(url: Option<String>, data_dir: &Path) -> Result<Database, Open
     if let Some(url) = url {
         return Ok(Database { pool: connect(&url, POOL).await?, started: None });
     }
-    if !data_dir.is_dir() {
+    // A start would make the cluster that is not there.
+    if !Embedded::exists(data_dir)? {
         return Err(OpenError::Nothing(data_dir.display().to_string()));
     }
     if let Some(url) = Embedded::running_url(data_dir).await? {

@@ -4,6 +4,7 @@
 mod database;
 mod verbs;
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -62,7 +63,7 @@ fn main() -> ExitCode {
 }
 
 /// True when all is well.
-async fn run(args: Args) -> Result<bool, Box<dyn std::error::Error>> {
+async fn run(args: Args) -> Result<bool, Box<dyn Error>> {
     let database = database::open(args.database_url, &args.data_dir).await?;
     let outcome = match args.verb {
         Verb::Status => verbs::status(&database.pool).await,
@@ -73,13 +74,21 @@ async fn run(args: Args) -> Result<bool, Box<dyn std::error::Error>> {
     outcome
 }
 
-fn unusable(error: &dyn std::error::Error) -> ExitCode {
+fn unusable(error: &dyn Error) -> ExitCode {
+    eprintln!("orion-replay: {}", line(error));
+    ExitCode::from(UNUSABLE)
+}
+
+/// An error and its causes on one line, without those whose text an error above them says already.
+fn line(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text = format!("{text}: {cause}");
+        let own = cause.to_string();
+        if !text.contains(&own) {
+            text = format!("{text}: {own}");
+        }
         source = cause.source();
     }
-    eprintln!("orion-replay: {}", text.replace('\n', " "));
-    ExitCode::from(UNUSABLE)
+    text.replace('\n', " ")
 }

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use orion_projections::{Difference, READ_MODEL, Status};
+use orion_projections::{CheckError, Checkpoint, Difference, READ_MODEL, Status};
 use serde_json::Value;
 use sqlx::PgPool;
 
@@ -10,24 +10,27 @@ type Outcome = Result<bool, Box<dyn Error>>;
 
 /// Prints the head of the log and each projection.
 pub async fn status(pool: &PgPool) -> Outcome {
+    // In this order: a log that grows meanwhile is never behind.
+    let Checkpoint { position, status } = orion_projections::checkpoint(pool, READ_MODEL).await?;
     let head = orion_store::log::head(pool).await?;
-    let checkpoint = orion_projections::checkpoint(pool, READ_MODEL).await?;
-    let lag = (head.0 - checkpoint.position.0).max(0);
     println!("head        {head}");
     println!("projection  {READ_MODEL}");
-    println!("position    {}", checkpoint.position);
-    println!("lag         {lag}");
-    match checkpoint.status {
-        Status::Running => {
-            println!("status      running");
-            Ok(true)
-        }
+    println!("position    {position}");
+    println!("lag         {}", (head.0 - position.0).max(0));
+    let mut is_well = true;
+    match status {
+        Status::Running => println!("status      running"),
         Status::Stopped { error } => {
             println!("status      stopped");
             println!("error       {error}");
-            Ok(false)
+            is_well = false;
         }
     }
+    if head < position {
+        println!("fault       {}", CheckError::LogEnds { head, position });
+        is_well = false;
+    }
+    Ok(is_well)
 }
 
 /// Lets a stopped projection go on.
@@ -39,7 +42,14 @@ pub async fn resume(pool: &PgPool, projection: &str) -> Outcome {
 
 /// Compares every row with the fold of the log.
 pub async fn check(pool: &PgPool, show_personal: bool) -> Outcome {
-    let (position, differences) = orion_projections::check(pool).await?;
+    let (position, differences) = match orion_projections::check(pool).await {
+        Ok(checked) => checked,
+        Err(fault @ CheckError::LogEnds { .. }) => {
+            println!("{fault}");
+            return Ok(false);
+        }
+        Err(error) => return Err(error.into()),
+    };
     for difference in &differences {
         print(difference, show_personal);
     }

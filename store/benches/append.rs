@@ -3,6 +3,8 @@
 //!
 //! `cargo bench -p orion-store --bench append`
 
+#![expect(clippy::expect_used, reason = "a bench that cannot run says so and ends")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

@@ -54,7 +54,7 @@ pub struct ReceiptKey {
 pub struct Receipt {
     /// Tells another input under the same id from a repeat.
     pub input_hash: Vec<u8>,
-    /// The last event that the command wrote; set by the append.
+    /// The last event that the command wrote, 0 if it wrote none; set by the append.
     pub position: Position,
     /// The ids that the command made, as a JSON object.
     pub ids: String,
@@ -90,6 +90,12 @@ impl Commit {
         Ok(())
     }
 
+    /// Asks the append to refuse the commit if a stream that it does not write has gone on.
+    pub fn require_version<A: AggregateRoot>(&mut self, aggregate_id: Uuid, version: i64) {
+        let stream = StreamId { aggregate_type: A::TYPE, aggregate_id };
+        self.streams.push((stream, version));
+    }
+
     /// Takes or releases a unique value for an aggregate. Personal values must be hashed by now.
     ///
     /// The last change of a value by its holder is the one that counts.
@@ -113,7 +119,7 @@ impl Commit {
         self.claims.iter().filter_map(taken).collect()
     }
 
-    /// True when there is nothing to write.
+    /// True when it has no events.
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()
     }

@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions as _, Executor as _, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool};
+use tracing::debug;
 
 /// The role that the server works under; made by the first migration.
 const ROLE: &str = "orion_app";
+
+/// How long the first connection may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a request waits for a connection before it fails.
 const ACQUIRE_FOR: Duration = Duration::from_secs(5);
@@ -17,10 +21,13 @@ const ACQUIRE_FOR: Duration = Duration::from_secs(5);
 pub enum ConnectError {
     /// The address is not one of PostgreSQL.
     #[error("the database address is malformed: {0}")]
-    Address(#[source] sqlx::Error),
+    Address(sqlx::Error),
     /// No connection.
     #[error("the database cannot be reached: {0}")]
-    Unreachable(#[source] sqlx::Error),
+    Unreachable(sqlx::Error),
+    /// The login may not act as the server's role.
+    #[error("the login may not work under the role {ROLE}: {0}")]
+    Role(sqlx::Error),
     /// A newer program was here.
     #[error("the database is newer than this program: it has migration {version}, unknown here")]
     Newer {
@@ -29,7 +36,7 @@ pub enum ConnectError {
     },
     /// A migration failed.
     #[error("the database could not be migrated: {0}")]
-    Migrate(#[source] MigrateError),
+    Migrate(MigrateError),
     /// PostgreSQL is too old.
     #[error("PostgreSQL {version} is too old, Orion needs 15 or later")]
     TooOld {
@@ -38,9 +45,10 @@ pub enum ConnectError {
     },
 }
 
-/// Brings the schema to this program's version, as the login of `url`, which must own it.
-pub async fn migrate(url: &str) -> Result<(), ConnectError> {
-    let mut connection = options(url)?.connect().await.map_err(ConnectError::Unreachable)?;
+/// Brings the schema to this program's version, as the login of `url`, which must own it, and lets
+/// the login of `server_url` work under the server's role.
+pub async fn migrate(url: &str, server_url: &str) -> Result<(), ConnectError> {
+    let mut connection = first_connection(url).await?;
     let (number, version): (i32, String) = sqlx::query_as(
         "SELECT current_setting('server_version_num')::int, current_setting('server_version')",
     )
@@ -58,26 +66,46 @@ pub async fn migrate(url: &str) -> Result<(), ConnectError> {
         } else {
             ConnectError::Migrate(error)
         }
-    })
+    })?;
+    // From PostgreSQL 16 on, having made a role does not let one act under it. Where somebody else
+    // manages the roles the grant is refused, and `connect` says what is missing.
+    let login = options(server_url)?.get_username().replace('"', "\"\"");
+    let grant = format!("GRANT {ROLE} TO \"{login}\"");
+    if let Err(error) = connection.execute(grant.as_str()).await {
+        debug!(%error, "the server's role was not granted");
+    }
+    Ok(())
 }
 
 /// Opens a pool of at most `size` connections, each under the server's role.
 pub async fn connect(url: &str, size: u32) -> Result<PgPool, ConnectError> {
+    // By itself, so that its failure is told as it is; the pool would only say that it waited.
+    let mut first = first_connection(url).await?;
+    let set_role = format!("SET ROLE {ROLE}");
+    first.execute(set_role.as_str()).await.map_err(ConnectError::Role)?;
+    first.close().await.map_err(ConnectError::Unreachable)?;
     PgPoolOptions::new()
         .max_connections(size)
         .acquire_timeout(ACQUIRE_FOR)
-        .after_connect(|connection, _| {
+        .after_connect(move |connection, _| {
+            let set_role = set_role.clone();
             Box::pin(async move {
-                connection.execute(format!("SET ROLE {ROLE}").as_str()).await?;
+                connection.execute(set_role.as_str()).await?;
                 Ok(())
             })
         })
-        .connect_with(options(url)?)
+        // The append's lock is held for one batch at a time; who waits longer waits in vain.
+        .connect_with(options(url)?.options([("lock_timeout", "5s")]))
         .await
         .map_err(ConnectError::Unreachable)
 }
 
-/// How every connection to a database is made.
+async fn first_connection(url: &str) -> Result<PgConnection, ConnectError> {
+    let options = options(url)?;
+    let connected = tokio::time::timeout(CONNECT_WITHIN, options.connect()).await;
+    connected.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(ConnectError::Unreachable)
+}
+
 pub(crate) fn options(url: &str) -> Result<PgConnectOptions, ConnectError> {
     let options: PgConnectOptions = url.parse().map_err(ConnectError::Address)?;
     // Named, for a login called `orion` would otherwise find the schema of that name first.

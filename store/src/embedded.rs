@@ -115,6 +115,12 @@ impl Embedded {
         self.cluster.stop().await
     }
 
+    /// True when `data_dir` has a cluster, running or not. It makes nothing, and takes no lock.
+    pub fn exists(data_dir: &Path) -> Result<bool, EmbeddedError> {
+        let Some(dir) = place::existing(data_dir)? else { return Ok(false) };
+        Ok(major_of(&dir)?.is_some())
+    }
+
     /// True when a postmaster of `data_dir` is alive now, whoever started it.
     pub async fn is_running(data_dir: &Path) -> Result<bool, EmbeddedError> {
         Ok(running(data_dir).await?.is_some())

@@ -49,3 +49,10 @@ impl StoreError {
         move |source| Self::Database { doing, source }
     }
 }
+
+/// True of an error that blames a value rather than the server, by its SQLSTATE class: data
+/// exception, integrity violation, program limit. Trying again does not help.
+pub fn blames_a_value(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
+}

@@ -8,6 +8,7 @@ use hmac::{Hmac, Mac};
 use orion_domain::{Claim, ClaimChange};
 use rand::RngCore;
 use sha2::Sha256;
+use sqlx::PgPool;
 
 /// The length of a nonce of XChaCha20-Poly1305, in bytes.
 const NONCE_BYTES: usize = 24;
@@ -15,9 +16,21 @@ const NONCE_BYTES: usize = 24;
 /// The keys that are derived from the master key, each for one use.
 #[derive(Clone)]
 pub struct Keys {
+    fingerprint: [u8; 32],
     claims: [u8; 32],
     receipts: [u8; 32],
     credentials: [u8; 32],
+}
+
+/// Why the keys may not be used on a database.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// Claims and ciphertexts were made with another master key.
+    #[error("the database was begun with another master key")]
+    Foreign,
+    /// PostgreSQL refused or could not be reached.
+    #[error("reading the fingerprint of the keys")]
+    Database(#[from] sqlx::Error),
 }
 
 /// A ciphertext that does not open: cut short, changed, of another place or another key.
@@ -33,10 +46,27 @@ impl Keys {
     pub fn derive(master: &[u8; 32]) -> Self {
         let derive = |label: &str| mac(master, label.as_bytes());
         Self {
+            fingerprint: derive("orion fingerprint 1"),
             claims: derive("orion claims 1"),
             receipts: derive("orion receipts 1"),
             credentials: derive("orion credentials 1"),
         }
+    }
+
+    /// Checks that the database was begun with these keys; the first to ask decides.
+    ///
+    /// With others, no e-mail would be found again, and a taken one would seem free.
+    pub async fn check(&self, pool: &PgPool) -> Result<(), KeysError> {
+        let ours = hex::encode(self.fingerprint);
+        sqlx::query("INSERT INTO key_fingerprints VALUES ('master', $1) ON CONFLICT DO NOTHING")
+            .bind(&ours)
+            .execute(pool)
+            .await?;
+        let known: String =
+            sqlx::query_scalar("SELECT fingerprint FROM key_fingerprints WHERE name = 'master'")
+                .fetch_one(pool)
+                .await?;
+        if known == ours { Ok(()) } else { Err(KeysError::Foreign) }
     }
 
     /// The form of a unique value in which the `claims` table keeps it.

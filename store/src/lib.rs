@@ -19,9 +19,9 @@ pub mod testing;
 
 pub use commit::{AppendError, Appended, Commit, Receipt, ReceiptKey};
 pub use connect::{ConnectError, connect, migrate};
-pub use error::StoreError;
+pub use error::{StoreError, blames_a_value};
 pub use event_store::{EventStore, Loaded, SNAPSHOT_EVERY};
-pub use keys::Keys;
+pub use keys::{Keys, KeysError};
 pub use log::Log;
 pub use record::{Fact, Metadata, Position, RecordedEvent, StreamId};
 pub use selection::Selection;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -13,6 +13,17 @@ use crate::commit::{AppendError, Appended, Commit, Receipt, ReceiptKey};
 use crate::error::StoreError;
 use crate::record::{Position, RecordedEvent};
 use crate::tail::Tail;
+
+/// A stream in which nothing has happened for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resting {
+    /// The aggregate.
+    pub id: Uuid,
+    /// Its newest event.
+    pub position: Position,
+    /// Its newest sequence.
+    pub version: i64,
+}
 
 /// The append-only log of one database. Cheap to clone; all clones share one writer and one tail.
 #[derive(Clone, Debug)]
@@ -92,11 +103,11 @@ impl Log {
         aggregate_type: &str,
         event_types: &[&str],
         age: Duration,
-        limit: i64,
-    ) -> Result<Vec<(Uuid, Position)>, StoreError> {
-        let rows: Vec<(String, i64)> = sqlx::query_as(
-            "SELECT aggregate_id, position
-             FROM (SELECT DISTINCT ON (aggregate_id) aggregate_id, position, event_type, recorded_at
+        limit: usize,
+    ) -> Result<Vec<Resting>, StoreError> {
+        let rows: Vec<(String, i64, i64)> = sqlx::query_as(
+            "SELECT aggregate_id, position, sequence
+             FROM (SELECT DISTINCT ON (aggregate_id) aggregate_id, position, sequence, event_type, recorded_at
                    FROM events WHERE aggregate_type = $1
                    ORDER BY aggregate_id, sequence DESC) newest
              WHERE event_type = ANY ($2) AND recorded_at < now() - make_interval(secs => $3)
@@ -105,11 +116,14 @@ impl Log {
         .bind(aggregate_type)
         .bind(event_types)
         .bind(age.as_secs_f64())
-        .bind(limit)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .fetch_all(&self.pool)
         .await
         .map_err(StoreError::database("looking for resting streams"))?;
-        Ok(rows.into_iter().filter_map(|(id, at)| Some((id.parse().ok()?, Position(at)))).collect())
+        let resting = |(id, position, version): (String, i64, i64)| {
+            Some(Resting { id: id.parse().ok()?, position: Position(position), version })
+        };
+        Ok(rows.into_iter().filter_map(resting).collect())
     }
 
     /// The one reader of this process that follows the log.
@@ -129,7 +143,7 @@ pub async fn head(pool: &PgPool) -> Result<Position, StoreError> {
 
 /// The events after a position, in order, at most `limit`.
 pub async fn read(
-    pool: &PgPool,
+    executor: impl PgExecutor<'_>,
     after: Position,
     limit: i64,
 ) -> Result<Vec<RecordedEvent>, StoreError> {
@@ -138,7 +152,7 @@ pub async fn read(
     ))
     .bind(after.0)
     .bind(limit)
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await
     .map_err(StoreError::database("reading the log"))?;
     rows.into_iter().map(EventRow::into_event).collect()

@@ -41,7 +41,7 @@ pub struct StreamId {
 pub type Metadata = BTreeMap<String, String>;
 
 /// An event as the log keeps it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct RecordedEvent {
     /// Its place in the log.
     pub position: Position,
@@ -61,6 +61,18 @@ pub struct RecordedEvent {
     pub metadata: Metadata,
     /// When it was appended; never earlier than the event before it.
     pub recorded_at: DateTime<Utc>,
+}
+
+// Without the payload, which holds personal values.
+impl fmt::Debug for RecordedEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecordedEvent")
+            .field("position", &self.position)
+            .field("aggregate_id", &self.aggregate_id)
+            .field("sequence", &self.sequence)
+            .field("event_type", &self.event_type)
+            .finish_non_exhaustive()
+    }
 }
 
 impl RecordedEvent {

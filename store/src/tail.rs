@@ -27,16 +27,37 @@ const POLL_EVERY: Duration = Duration::from_secs(1);
 /// How many of the newest events stay in memory.
 const RECENT_MAX: usize = 8_192;
 
+/// How many bytes of payloads stay in memory.
+const RECENT_BYTES_MAX: usize = 64 << 20;
+
 /// How many events one read brings.
-const READ_MAX: i64 = 1_000;
+const READ_MAX: i64 = 250;
 
 /// Follows the log. Cheap to clone; all clones share one reader.
 #[derive(Clone, Debug)]
 pub struct Tail {
     pool: PgPool,
     head: watch::Receiver<Position>,
-    recent: Arc<RwLock<VecDeque<Arc<RecordedEvent>>>>,
+    recent: Arc<RwLock<Recent>>,
     wake: Arc<Notify>,
+}
+
+/// The newest events of the log, without a gap.
+#[derive(Debug, Default)]
+struct Recent {
+    events: VecDeque<Arc<RecordedEvent>>,
+    bytes: usize,
+}
+
+impl Recent {
+    fn push(&mut self, event: RecordedEvent) {
+        self.bytes += event.payload.len();
+        self.events.push_back(Arc::new(event));
+        while self.events.len() > RECENT_MAX || self.bytes > RECENT_BYTES_MAX {
+            let Some(oldest) = self.events.pop_front() else { break };
+            self.bytes -= oldest.payload.len();
+        }
+    }
 }
 
 impl Tail {
@@ -83,10 +104,10 @@ impl Tail {
     /// The events after a position, if the memory still reaches back to it.
     fn recent_after(&self, after: Position, limit: usize) -> Option<Vec<Arc<RecordedEvent>>> {
         let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
-        let oldest = recent.front()?.position;
+        let oldest = recent.events.front()?.position;
         // Positions have no gap, so that the distance is the index.
         let skip = usize::try_from(after.0 + 1 - oldest.0).ok()?;
-        Some(recent.iter().skip(skip).take(limit).cloned().collect())
+        Some(recent.events.iter().skip(skip).take(limit).cloned().collect())
     }
 
     async fn follow(self, sender: watch::Sender<Position>) {
@@ -112,9 +133,9 @@ impl Tail {
             };
             {
                 let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
-                recent.extend(events.into_iter().map(Arc::new));
-                let surplus = recent.len().saturating_sub(RECENT_MAX);
-                recent.drain(..surplus);
+                for event in events {
+                    recent.push(event);
+                }
             }
             sender.send_replace(newest);
         }

@@ -78,6 +78,9 @@ pub fn internal(failure: impl std::error::Error) -> Error {
 pub fn failure(error: CommandError) -> Result<Refusal, Error> {
     match error {
         CommandError::Refused(refusal) => Ok(refusal),
+        CommandError::Conflict => {
+            Ok(Refusal::new("CONFLICT", "others keep changing the same; try again"))
+        }
         CommandError::Unauthenticated => Err(coded("sign in first", "UNAUTHENTICATED")),
         CommandError::Forbidden => Err(coded("your role does not allow this", "FORBIDDEN")),
         CommandError::Overloaded => Err(coded("too many requests, try again soon", "RATE_LIMITED")),

@@ -187,8 +187,9 @@ impl EventQuery {
     }
 
     /// How long the log is, and how far what is computed from it; admins only.
-    async fn log(&self, ctx: &Context<'_>) -> Result<LogStatus> {
+    async fn log(&self, ctx: &Context<'_>, min_position: Option<Position>) -> Result<LogStatus> {
         ctx.allow(Action::Audit)?;
+        ctx.reach(min_position).await?;
         let head = ctx.app().bus.log().head().await.map_err(internal)?;
         let checkpoint = ctx.app().progress.now();
         let error = match checkpoint.status {

@@ -98,7 +98,7 @@ impl NodeQuery {
         })
     }
 
-    /// The position that this whole answer is read at, or a later one that was asked for.
+    /// A position that no part of this answer is older than.
     async fn position(
         &self,
         ctx: &Context<'_>,

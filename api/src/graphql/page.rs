@@ -56,6 +56,19 @@ pub struct Cursor {
     pub id: Uuid,
 }
 
+impl Cursor {
+    /// True when PostgreSQL can read the value as this type: a cursor may be forged.
+    fn is_of(&self, sql_type: &str) -> bool {
+        match sql_type {
+            "uuid" => Uuid::parse_str(&self.value).is_ok(),
+            "timestamptz" => {
+                chrono::DateTime::parse_from_str(&self.value, "%Y-%m-%d %H:%M:%S%.f%#z").is_ok()
+            }
+            _ => !self.value.contains('\0'),
+        }
+    }
+}
+
 impl CursorType for Cursor {
     type Error = &'static str;
 
@@ -97,7 +110,7 @@ pub struct Page {
 
 impl PageArgs {
     /// Checks the arguments for the list of one table in one order.
-    fn parse(self, list: &str) -> Result<Page> {
+    fn parse(self, list: &str, sql_type: &str) -> Result<Page> {
         let (size, from_end) = match (self.first, self.last) {
             (Some(_), Some(_)) => return Err(bad_input("give first or last, not both")),
             (None, Some(last)) => (last, true),
@@ -108,7 +121,7 @@ impl PageArgs {
         }
         let cursor = |text: Option<String>| match text.as_deref().map(Cursor::decode_cursor) {
             None => Ok(None),
-            Some(Ok(cursor)) if cursor.list == list => Ok(Some(cursor)),
+            Some(Ok(cursor)) if cursor.list == list && cursor.is_of(sql_type) => Ok(Some(cursor)),
             Some(Ok(_)) => Err(bad_input("the cursor belongs to another list or order")),
             Some(Err(error)) => Err(bad_input(error)),
         };
@@ -153,8 +166,11 @@ impl<T: Entity> List<T> {
         N: OutputType + ObjectType + From<Found<T>>,
     {
         let list = format!("{}.{}", T::NAME, self.order.column);
-        let page = args.parse(&list)?;
+        let page = args.parse(&list, self.order.sql_type)?;
         let Self { conditions, order, parent, table } = self;
+        if !conditions.iter().all(Condition::is_sound) {
+            return Err(bad_input("a filter must not contain the character U+0000"));
+        }
         let count = CountKey { conditions, parent, table };
         let key = ListKey { count: count.clone(), order, page: page.clone() };
         let loaded = ctx.loader().load_one(key).await.map_err(internal)?;

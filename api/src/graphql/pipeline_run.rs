@@ -159,6 +159,11 @@ pub struct StagePayload {
 
 #[ComplexObject]
 impl StagePayload {
+    /// The run; null when the mutation was refused.
+    async fn run_id(&self) -> Option<ID> {
+        self.run_id.map(ID::from)
+    }
+
     /// The run as it is now; null when the mutation was refused.
     async fn pipeline_run(&self, ctx: &Context<'_>) -> Result<Option<PipelineRun>> {
         match self.run_id {
@@ -272,7 +277,14 @@ async fn end(
 ) -> Result<StagePayload> {
     ctx.allow(Action::ManageContents)?;
     let run_id = uuid(run_id)?;
-    let Some(found) = ctx.row::<PipelineRunRow>(run_id).await? else {
+    let mut found = ctx.row::<PipelineRunRow>(run_id).await?;
+    if found.is_none() {
+        // It may be in the log already.
+        let head = ctx.app().bus.log().head().await.map_err(internal)?;
+        ctx.reach(Some(Position(head))).await?;
+        found = ctx.row::<PipelineRunRow>(run_id).await?;
+    }
+    let Some(found) = found else {
         let unknown = Refusal { code: "NOT_FOUND", ..Refusal::from(ContentError::UnknownRun) };
         let outcome = Outcome::refused(unknown);
         return Ok(StagePayload { outcome, content_id: None, run_id: None });

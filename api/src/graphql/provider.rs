@@ -20,8 +20,24 @@ impl Entity for ProviderRow {
     const OWNER: Option<&'static str> = None;
 }
 
-/// Parts of the names, in lower case, under which a configuration keeps secrets.
-const SECRET_NAMES: [&str; 5] = ["key", "secret", "token", "password", "credential"];
+/// The names, in lower case and without `_` and `-`, whose texts are shown. A secret may stand under
+/// any other.
+const SHOWN_NAMES: [&str; 14] = [
+    "api",
+    "apiversion",
+    "defaultmodel",
+    "format",
+    "language",
+    "mode",
+    "model",
+    "models",
+    "name",
+    "region",
+    "size",
+    "style",
+    "version",
+    "voice",
+];
 
 /// What stands in the place of a secret.
 const HIDDEN: &str = "***";
@@ -54,8 +70,7 @@ impl Provider {
     async fn provider_type(&self) -> &str {
         &self.0.row.provider_type
     }
-    /// Endpoints, models, limits; in the place of every key, secret, token, password and
-    /// credential stands `***`.
+    /// Models, limits, switches. Every text that could be a secret, an address included, is `***`.
     async fn config(&self) -> Option<Json<Value>> {
         self.0.row.config.as_ref().map(|config| Json(without_secrets(config)))
     }
@@ -293,29 +308,35 @@ async fn change(
     Ok(ProviderPayload { id: outcome.unless_refused(id), outcome })
 }
 
-/// An object only: secrets are known by the names of their keys.
+/// An object only: what may be shown is known by the names of its keys.
 fn config(Json(raw): Json<Value>) -> Result<Personal<JsonValue>, Refusal> {
     JsonValue::parse_object(raw, "configuration").at("config").map(Personal::new)
 }
 
-/// The same value, with everything hidden that is kept under the name of a secret.
+/// The same value, with every text hidden but those under a name that is known to be harmless.
 fn without_secrets(value: &Value) -> Value {
+    shown(value, false)
+}
+
+fn shown(value: &Value, is_harmless: bool) -> Value {
     match value {
         Value::Object(fields) => {
-            let shown = fields.iter().map(|(name, value)| {
-                let shown = if is_secret(name) { HIDDEN.into() } else { without_secrets(value) };
-                (name.clone(), shown)
-            });
-            Value::Object(shown.collect())
+            let fields = fields.iter();
+            Value::Object(
+                fields.map(|(name, value)| (name.clone(), shown(value, is_shown(name)))).collect(),
+            )
         }
-        Value::Array(items) => Value::Array(items.iter().map(without_secrets).collect()),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+        Value::Array(items) => {
+            Value::Array(items.iter().map(|item| shown(item, is_harmless)).collect())
+        }
+        Value::String(_) if !is_harmless => HIDDEN.into(),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
     }
 }
 
-fn is_secret(name: &str) -> bool {
-    let name = name.to_lowercase();
-    SECRET_NAMES.iter().any(|secret| name.contains(secret))
+fn is_shown(name: &str) -> bool {
+    let name = name.to_lowercase().replace(['_', '-'], "");
+    SHOWN_NAMES.contains(&name.as_str())
 }
 
 #[cfg(test)]
@@ -323,14 +344,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_hidden_at_any_depth() {
+    fn only_harmless_texts_are_shown_at_any_depth() {
         let config = json!({
-            "apiKey": "sk-1", "model": "m", "auth": [{"Access_Token": {"a": 1}, "user": "u"}],
-            "limits": {"perMinute": 3, "clientSecret": null},
+            "apiKey": "sk-1", "model": "m", "models": ["a", "b"], "max_tokens": 4096, "safe": true,
+            "headers": {"Authorization": "Bearer sk-2"}, "dsn": "postgres://u:pw@h/", "none": null,
+            "model_options": [{"Voice": "v", "user": "u"}],
         });
         let shown = json!({
-            "apiKey": "***", "model": "m", "auth": [{"Access_Token": "***", "user": "u"}],
-            "limits": {"perMinute": 3, "clientSecret": "***"},
+            "apiKey": "***", "model": "m", "models": ["a", "b"], "max_tokens": 4096, "safe": true,
+            "headers": {"Authorization": "***"}, "dsn": "***", "none": null,
+            "model_options": [{"Voice": "v", "user": "***"}],
         });
         assert_eq!(without_secrets(&config), shown);
     }

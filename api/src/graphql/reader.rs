@@ -53,6 +53,14 @@ pub enum Condition {
 }
 
 impl Condition {
+    /// False of a text that PostgreSQL cannot read.
+    pub fn is_sound(&self) -> bool {
+        match self {
+            Self::Is(_, _, text) | Self::Contains(_, text) => !text.contains('\0'),
+            Self::Since(..) | Self::Before(..) => true,
+        }
+    }
+
     /// The column is this id.
     pub fn is_id(column: &'static str, id: Option<&ID>) -> Result<Option<Self>> {
         id.map(|id| Ok(Self::Is(column, "uuid", uuid(id)?.to_string()))).transpose()

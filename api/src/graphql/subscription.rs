@@ -62,13 +62,21 @@ change! {
         trend: Trend
     }
 }
-change! {
-    /// A run of a stage has changed.
-    PipelineRunChange {
-        /// The run, not older than the event.
-        pipeline_run: PipelineRun
-    }
+/// Runs of stages have changed: one of them, or all that one event begins or ends.
+#[derive(SimpleObject)]
+pub struct PipelineRunChange {
+    /// The event's place in the log; resume after it.
+    position: Position,
+    /// What happened, such as `content.stage_completed`.
+    event_type: String,
+    /// When it happened.
+    recorded_at: DateTime<Utc>,
+    /// The run, not older than the event; the first where the event changes several.
+    pipeline_run: PipelineRun,
+    /// All runs that the event changes, not older than it.
+    pipeline_runs: Vec<PipelineRun>,
 }
+
 change! {
     /// An attempt to publish has ended.
     PublishRecordChange {
@@ -122,7 +130,7 @@ impl Subscription {
         let changes = changes::<ContentRow>(ctx, after, is_wanted).await?;
         Ok(try_stream! {
             for await change in changes {
-                let (event, found) = change?;
+                let (event, found, _) = change?;
                 let (position, event_type, recorded_at) = head_of(&event);
                 yield ContentChange { position, event_type, recorded_at, content: found.into() };
             }
@@ -142,7 +150,7 @@ impl Subscription {
         let changes = changes::<TrendRow>(ctx, after, is_wanted).await?;
         Ok(try_stream! {
             for await change in changes {
-                let (event, found) = change?;
+                let (event, found, _) = change?;
                 let (position, event_type, recorded_at) = head_of(&event);
                 yield TrendChange { position, event_type, recorded_at, trend: found.into() };
             }
@@ -164,9 +172,12 @@ impl Subscription {
         let changes = changes::<PipelineRunRow>(ctx, after, is_wanted).await?;
         Ok(try_stream! {
             for await change in changes {
-                let (event, found) = change?;
+                let (event, first, others) = change?;
                 let (position, event_type, recorded_at) = head_of(&event);
-                yield PipelineRunChange { position, event_type, recorded_at, pipeline_run: found.into() };
+                let all = std::iter::once(first.clone()).chain(others);
+                let pipeline_runs = all.map(PipelineRun::from).collect();
+                let pipeline_run = first.into();
+                yield PipelineRunChange { position, event_type, recorded_at, pipeline_run, pipeline_runs };
             }
         })
     }
@@ -197,7 +208,7 @@ impl Subscription {
         let changes = changes::<PublishRecordRow>(ctx, after, is_wanted).await?;
         Ok(try_stream! {
             for await change in changes {
-                let (event, found) = change?;
+                let (event, found, _) = change?;
                 let (position, event_type, recorded_at) = head_of(&event);
                 yield PublishRecordChange { position, event_type, recorded_at, publish_record: found.into() };
             }
@@ -241,12 +252,16 @@ async fn start(ctx: &Context<'_>, after: Option<Position>) -> Result<LogPosition
     Ok(after)
 }
 
-/// The rows that the wanted events change, read when the read model has reached the event.
+/// An event, the first row that it changes, and the others.
+type Change<T> = (Arc<RecordedEvent>, Found<T>, Vec<Found<T>>);
+
+/// The rows that the wanted events change, read when the read model has reached the event. One
+/// item for each event: who resumes after an event must not miss a part of it.
 async fn changes<'a, T: Entity>(
     ctx: &Context<'a>,
     after: Option<Position>,
     wanted: impl Fn(&Fact) -> Vec<Uuid> + Send + 'a,
-) -> Result<impl Stream<Item = Result<(Arc<RecordedEvent>, Found<T>)>> + 'a> {
+) -> Result<impl Stream<Item = Result<Change<T>>> + 'a> {
     ctx.allow(Action::Read)?;
     let mut after = start(ctx, after).await?;
     let app = ctx.app().clone();
@@ -263,12 +278,13 @@ async fn changes<'a, T: Entity>(
                 }
                 reach(&app, event.position).await?;
                 let loader: DataLoader<Reader> = loader(&app, &caller);
-                for id in ids {
-                    let found = loader.load_one(RowKey::<T>(id, PhantomData)).await.map_err(internal)?;
-                    // Nothing: the caller may not see it.
-                    if let Some(found) = found {
-                        yield (event.clone(), found);
-                    }
+                let keys = ids.into_iter().map(|id| RowKey::<T>(id, PhantomData)).collect::<Vec<_>>();
+                let mut rows = loader.load_many(keys.clone()).await.map_err(internal)?;
+                let mut found = keys.iter().filter_map(|key| rows.remove(key));
+                // Nothing: the caller may not see it.
+                if let Some(first) = found.next() {
+                    let others = found.collect();
+                    yield (event.clone(), first, others);
                 }
             }
         }

@@ -12,7 +12,7 @@ use axum::response::{Html, IntoResponse};
 use futures::{SinkExt as _, StreamExt as _};
 use serde::Deserialize;
 
-use super::{Shared, bearer, caller, caller_with};
+use super::{BODY_MAX, Shared, bearer, caller, caller_with};
 use crate::auth::AuthError;
 use crate::graphql::context::{App, Caller, read_position};
 use crate::graphql::error::{coded, internal};
@@ -115,6 +115,7 @@ async fn upgrade(shared: Shared, headers: HeaderMap, mut parts: Parts) -> axum::
     match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
         Ok(upgrade) => upgrade
             .protocols(ALL_WEBSOCKET_PROTOCOLS)
+            .max_message_size(BODY_MAX)
             .on_upgrade(move |socket| serve(shared, headers, socket, protocol)),
         Err(rejection) => rejection.into_response(),
     }

@@ -7,18 +7,19 @@ mod metrics;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, USER_AGENT};
 use axum::routing::{get, post};
 use orion_commands::Client;
+use tower_http::limit::RequestBodyLimitLayer;
 use uuid::Uuid;
 
 use crate::auth::{AuthError, actor};
 use crate::graphql::OrionSchema;
 use crate::graphql::context::{App, Caller};
 
-/// The largest request, in bytes.
+/// The largest request, and the largest message on a socket, in bytes.
 const BODY_MAX: usize = 1_048_576;
 
 /// What handlers share.
@@ -44,7 +45,7 @@ pub fn router(shared: Shared) -> Router {
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(metrics::metrics))
-        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(RequestBodyLimitLayer::new(BODY_MAX))
         .with_state(shared)
 }
 
@@ -67,7 +68,7 @@ async fn caller_with(
 ) -> Result<Caller, AuthError> {
     let text =
         |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let actor = actor(&app.tokens, &app.bus, &app.pool, token).await?;
+    let actor = actor(app, token).await?;
     Ok(Caller {
         actor,
         request_id: text("x-request-id")

@@ -3,6 +3,7 @@
 use orion_store::testing::database;
 use serde_json::{Value, json};
 
+use crate::client::Client;
 use crate::eventually::eventually;
 use crate::log::Records;
 use crate::people::id_at;
@@ -23,7 +24,39 @@ async fn a_content_lives_from_its_trend_to_its_publication() {
     let database = database().await;
     let server = Server::start(&database.url).await;
     let admin = server.admin().await;
+    let (ada, ada_id) = become_editor(&server, &admin).await;
+    let trend_id = detect_trend(&ada).await;
+    let content_id = draft(&ada, &ada_id, &trend_id).await;
+    generate(&ada, &content_id).await;
+    review(&ada, &admin, &content_id).await;
+    publish(&ada, &ada_id, &content_id).await;
 
+    let content = eventually("the content is published", async || {
+        let content = ada.query(NESTED, json!({ "id": content_id })).await["content"].clone();
+        (content["status"] == "PUBLISHED").then_some(content)
+    })
+    .await;
+    assert_nested(&content, &trend_id, &ada_id);
+
+    // The log says who did it and what caused it; what is secret is nowhere.
+    let events = admin
+        .query(
+            "{ events(last: 1) { edges { node { eventType metadata } } } log { head projections { lag error } } }",
+            json!({}),
+        )
+        .await;
+    let last = &events["events"]["edges"][0]["node"];
+    assert_eq!(last["eventType"], "content.published");
+    assert_eq!(last["metadata"]["actor"], "system");
+    assert!(last["metadata"]["causation_id"].is_string(), "{last}");
+    let records = Records::of(&database.url).await;
+    assert_eq!(events["log"]["head"], json!(records.head().await.to_string()));
+    assert_no_secret(&server, &records).await;
+    records.assert_in_order().await;
+    records.assert_projected().await;
+}
+
+async fn become_editor(server: &Server, admin: &Client) -> (Client, String) {
     // A registered user is a viewer until an admin says otherwise.
     let (viewer, ada_id) = server.anonymous().register("ada").await;
     let me = viewer.query("{ me { id role name isActive } }", json!({})).await;
@@ -35,7 +68,10 @@ async fn a_content_lives_from_its_trend_to_its_publication() {
     let changed = admin.mutate("changeRole", promotion, "user { role }").await.done();
     assert_eq!(changed["user"]["role"], "EDITOR");
     let ada = viewer.sign_in("ada@example.org", ADMIN_PASSWORD).await;
+    (ada, ada_id)
+}
 
+async fn detect_trend(ada: &Client) -> String {
     let input = json!({ "topic": "Rust in space", "source": "rss", "score": 0.87, "rawData": { "rank": 1 } });
     let trend =
         ada.mutate("detectTrend", input, "trend { id topic source score rawData status version }");
@@ -49,7 +85,10 @@ async fn a_content_lives_from_its_trend_to_its_publication() {
     let rescore = json!({ "trendId": trend_id, "score": 0.9, "expectedVersion": 1 });
     let rescored = ada.mutate("rescoreTrend", rescore, "trend { score version }").await.done();
     assert_eq!(rescored["trend"], json!({ "score": 0.9, "version": 2 }));
+    trend_id
+}
 
+async fn draft(ada: &Client, ada_id: &str, trend_id: &str) -> String {
     let input = json!({ "trendId": trend_id, "title": "Why satellites run Rust" });
     let drafted = ada
         .mutate("draftContent", input, "content { id status version createdBy { id } }")
@@ -64,10 +103,13 @@ async fn a_content_lives_from_its_trend_to_its_publication() {
     let edit = json!({ "contentId": content_id, "title": "Why rockets run Rust" });
     let edited = ada.mutate("editContent", edit, "content { title }").await.done();
     assert_eq!(edited["content"]["title"], "Why rockets run Rust");
+    content_id
+}
 
+async fn generate(ada: &Client, content_id: &str) {
     // A generation that fails leads back to a draft.
-    generation(&ada, &content_id).await;
-    let run_id = ada.start_stage(&content_id, "script").await;
+    generation(ada, content_id).await;
+    let run_id = ada.start_stage(content_id, "script").await;
     let failed = ada
         .mutate(
             "failStage",
@@ -79,29 +121,33 @@ async fn a_content_lives_from_its_trend_to_its_publication() {
     assert_eq!(failed["pipelineRun"], json!({ "status": "FAILED", "errorMessage": "no ink" }));
     assert_eq!(failed["content"]["status"], "DRAFT");
 
-    generation(&ada, &content_id).await;
+    generation(ada, content_id).await;
     for stage in ["script", "images", "audio", "video"] {
-        let run_id = ada.start_stage(&content_id, stage).await;
-        work_on(&ada, &content_id, stage).await;
+        let run_id = ada.start_stage(content_id, stage).await;
+        work_on(ada, content_id, stage).await;
         let completed = ada
             .mutate("completeStage", json!({ "runId": run_id }), "pipelineRun { stage status }")
             .await
             .done();
         assert_eq!(completed["pipelineRun"], json!({ "stage": stage, "status": "COMPLETED" }));
     }
+}
 
+async fn review(ada: &Client, admin: &Client, content_id: &str) {
     // A rejected content returns to draft, is generated again and approved.
-    let submitted = ada.on_content("submitForReview", &content_id).await;
+    let submitted = ada.on_content("submitForReview", content_id).await;
     assert_eq!(submitted["content"]["status"], "REVIEW");
     let reject = json!({ "contentId": content_id, "reason": "too loud" });
     let rejected = admin.mutate("rejectContent", reject, "content { status }").await.done();
     assert_eq!(rejected["content"]["status"], "REJECTED");
-    let returned = ada.on_content("returnToDraft", &content_id).await;
+    let returned = ada.on_content("returnToDraft", content_id).await;
     assert_eq!(returned["content"]["status"], "DRAFT");
-    ada.generate(&content_id).await;
-    let approved = admin.on_content("approveContent", &content_id).await;
+    ada.generate(content_id).await;
+    let approved = admin.on_content("approveContent", content_id).await;
     assert_eq!(approved["content"]["status"], "APPROVED");
+}
 
+async fn publish(ada: &Client, ada_id: &str, content_id: &str) {
     let connect =
         json!({ "platform": "youtube", "displayName": "Shorts", "credentials": "s3cr3t-token" });
     let account = ada
@@ -149,27 +195,9 @@ async fn a_content_lives_from_its_trend_to_its_publication() {
         published["publishRecord"],
         json!({ "status": "PUBLISHED", "platformPostId": "yt-42" })
     );
+}
 
-    let content = eventually("the content is published", async || {
-        let content = ada.query(NESTED, json!({ "id": content_id })).await["content"].clone();
-        (content["status"] == "PUBLISHED").then_some(content)
-    })
-    .await;
-    assert_nested(&content, &trend_id, &ada_id);
-
-    // The log says who did it and what caused it; what is secret is nowhere.
-    let events = admin
-        .query(
-            "{ events(last: 1) { edges { node { eventType metadata } } } log { head projections { lag error } } }",
-            json!({}),
-        )
-        .await;
-    let last = &events["events"]["edges"][0]["node"];
-    assert_eq!(last["eventType"], "content.published");
-    assert_eq!(last["metadata"]["actor"], "system");
-    assert!(last["metadata"]["causation_id"].is_string(), "{last}");
-    let records = Records::of(&database.url).await;
-    assert_eq!(events["log"]["head"], json!(records.head().await.to_string()));
+async fn assert_no_secret(server: &Server, records: &Records) {
     let secrets = ["s3cr3t-token", ADMIN_PASSWORD];
     let stderr = server.stderr();
     for secret in secrets {
@@ -183,11 +211,9 @@ async fn a_content_lives_from_its_trend_to_its_publication() {
         .unwrap();
         assert_eq!(in_events, 0, "a secret in the log");
     }
-    records.assert_in_order().await;
-    records.assert_projected().await;
 }
 
-async fn generation(editor: &crate::client::Client, content_id: &str) {
+async fn generation(editor: &Client, content_id: &str) {
     let input = json!({ "contentId": content_id });
     let selection = "content { status pipelineRuns { nodes { stage status } } }";
     let started = editor.mutate("startGeneration", input, selection).await.done();
@@ -200,7 +226,7 @@ async fn generation(editor: &crate::client::Client, content_id: &str) {
 }
 
 /// What a worker hands in for a stage.
-async fn work_on(editor: &crate::client::Client, content_id: &str, stage: &str) {
+async fn work_on(editor: &Client, content_id: &str, stage: &str) {
     let attach = |asset_type: &str, path: &str, metadata: Value| {
         json!({ "contentId": content_id, "assetType": asset_type, "provider": "comfyui",
                 "filePath": path, "metadata": metadata })

@@ -10,6 +10,7 @@ mod client;
 mod crash;
 mod eventually;
 mod faults;
+mod http;
 mod life;
 mod log;
 mod paging;

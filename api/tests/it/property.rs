@@ -94,49 +94,56 @@ fn text(rng: &mut StdRng) -> String {
 
 fn input(mutation: &str, ids: &Ids, rng: &mut StdRng) -> Value {
     let stage = ["script", "images"].choose(rng).unwrap();
-    let mut id = |kind| ids.any(kind, rng);
     let mut input = match mutation {
         "detectTrend" => {
             json!({ "topic": text(rng), "source": "s", "score": rng.random_range(-0.1..1.1) })
         }
-        "rescoreTrend" => json!({ "trendId": id("trend"), "score": rng.random_range(-0.1..1.1) }),
-        "expireTrend" | "archiveTrend" => json!({ "trendId": id("trend") }),
-        "draftContent" => json!({ "trendId": id("trend"), "title": text(rng) }),
-        "editContent" => json!({ "contentId": id("content"), "title": text(rng), "hook": null }),
+        "rescoreTrend" => {
+            json!({ "trendId": ids.any("trend", rng), "score": rng.random_range(-0.1..1.1) })
+        }
+        "expireTrend" | "archiveTrend" => json!({ "trendId": ids.any("trend", rng) }),
+        "draftContent" => json!({ "trendId": ids.any("trend", rng), "title": text(rng) }),
+        "editContent" => {
+            json!({ "contentId": ids.any("content", rng), "title": text(rng), "hook": null })
+        }
         "startGeneration" if rng.random_bool(0.5) => {
             json!({ "contentId": ids.any("content", rng), "stages": [stage] })
         }
         "startGeneration" => {
             json!({ "contentId": ids.any("content", rng), "stages": ["script", "images"] })
         }
-        "startStage" => json!({ "contentId": id("content"), "stage": stage }),
-        "completeStage" => json!({ "runId": id("run") }),
-        "failStage" => json!({ "runId": id("run"), "error": text(rng) }),
+        "startStage" => json!({ "contentId": ids.any("content", rng), "stage": stage }),
+        "completeStage" => json!({ "runId": ids.any("run", rng) }),
+        "failStage" => json!({ "runId": ids.any("run", rng), "error": text(rng) }),
         "writeScript" => {
-            json!({ "contentId": id("content"), "scriptBody": text(rng), "visualPrompts": [1.5, null] })
+            json!({ "contentId": ids.any("content", rng), "scriptBody": text(rng), "visualPrompts": [1.5, null] })
         }
         "attachMediaAsset" => {
-            json!({ "contentId": id("content"), "assetType": "AUDIO", "provider": "p", "filePath": text(rng) })
+            json!({ "contentId": ids.any("content", rng), "assetType": "AUDIO", "provider": "p", "filePath": text(rng) })
         }
-        "rejectContent" => json!({ "contentId": id("content"), "reason": text(rng) }),
+        "rejectContent" => json!({ "contentId": ids.any("content", rng), "reason": text(rng) }),
         "submitForReview" | "approveContent" | "returnToDraft" => {
-            json!({ "contentId": id("content") })
+            json!({ "contentId": ids.any("content", rng) })
         }
         "registerProvider" => {
             json!({ "name": format!("p{}", rng.random_range(0..3)), "providerType": "llm", "config": { "n": 1e300 } })
         }
-        "disableProvider" | "enableProvider" => json!({ "providerId": id("provider") }),
+        "disableProvider" | "enableProvider" => json!({ "providerId": ids.any("provider", rng) }),
         "connectSocialAccount" => {
             json!({ "platform": "p", "displayName": text(rng), "credentials": text(rng) })
         }
-        "deactivateSocialAccount" => json!({ "socialAccountId": id("account") }),
+        "deactivateSocialAccount" => json!({ "socialAccountId": ids.any("account", rng) }),
         "publishContent" if rng.random_bool(0.5) => {
             json!({ "contentId": ids.any("content", rng), "socialAccountId": ids.any("account", rng) })
         }
         "publishContent" => json!({ "contentId": ids.any("content", rng), "platform": text(rng) }),
-        "recordPublished" => json!({ "publishId": id("publish"), "platformPostId": text(rng) }),
-        "recordPublishFailure" => json!({ "publishId": id("publish"), "error": text(rng) }),
-        "retryPublish" => json!({ "publishId": id("publish") }),
+        "recordPublished" => {
+            json!({ "publishId": ids.any("publish", rng), "platformPostId": text(rng) })
+        }
+        "recordPublishFailure" => {
+            json!({ "publishId": ids.any("publish", rng), "error": text(rng) })
+        }
+        "retryPublish" => json!({ "publishId": ids.any("publish", rng) }),
         "updateProfile" => {
             json!({ "username": format!("u{}", rng.random_range(0..3)), "bio": text(rng) })
         }
@@ -162,12 +169,37 @@ fn selection(mutation: &str) -> (&'static str, &'static str, &'static str) {
     }
 }
 
+/// A command that fits the state of some content that the client sees, or did a moment ago.
+async fn next_step(client: &Client, rng: &mut StdRng) -> Option<(&'static str, Value)> {
+    let query = "{ contents(first: 6) { nodes { id status pipelineRuns(last: 2) { nodes { id stage status } } } } }";
+    let seen = client.query(query, json!({})).await;
+    let content = seen["contents"]["nodes"].as_array()?.choose(rng)?.clone();
+    let on_content = json!({ "contentId": content["id"] });
+    let run = content["pipelineRuns"]["nodes"].as_array()?.choose(rng).cloned().unwrap_or_default();
+    Some(match content["status"].as_str()? {
+        "DRAFT" => ("startGeneration", json!({ "contentId": content["id"], "stages": ["script"] })),
+        "GENERATING" if run["status"] == "PENDING" => {
+            ("startStage", json!({ "contentId": content["id"], "stage": run["stage"] }))
+        }
+        "GENERATING" if run["status"] == "RUNNING" => {
+            ("completeStage", json!({ "runId": run["id"] }))
+        }
+        "GENERATING" => ("submitForReview", on_content),
+        "REVIEW" => ("approveContent", on_content),
+        "REJECTED" => ("returnToDraft", on_content),
+        _ => ("publishContent", json!({ "contentId": content["id"], "platform": "p" })),
+    })
+}
+
 /// Sends random commands; gives the ids of those that wrote something.
 async fn send(client: &Client, ids: &Ids, mut rng: StdRng) -> BTreeSet<String> {
     let mut written = BTreeSet::new();
     for _ in 0..COMMANDS_EACH {
-        let (mutation, _) = TRIED.choose_weighted(&mut rng, |(_, weight)| *weight).unwrap();
-        let mut input = input(mutation, ids, &mut rng);
+        let step = if rng.random_bool(0.4) { next_step(client, &mut rng).await } else { None };
+        let (mutation, mut input) = step.unwrap_or_else(|| {
+            let (mutation, _) = *TRIED.choose_weighted(&mut rng, |(_, weight)| *weight).unwrap();
+            (mutation, input(mutation, ids, &mut rng))
+        });
         let command_id = Uuid::from_u128(rng.random()).to_string();
         input["commandId"] = json!(command_id);
         let (wanted, pointer, kind) = selection(mutation);
@@ -198,7 +230,7 @@ async fn send(client: &Client, ids: &Ids, mut rng: StdRng) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn whatever_is_commanded_the_log_is_in_order_and_the_tables_are_its_fold() {
-    let seed = match std::env::var(SEED) {
+    let seed: u64 = match std::env::var(SEED) {
         Ok(seed) => seed.parse().unwrap(),
         Err(_) => rand::rng().random(),
     };

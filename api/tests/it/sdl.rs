@@ -65,12 +65,11 @@ pub fn minimal(root: &str, name: &str) -> (String, Value) {
     let field = field(root, name);
     let required: Vec<_> =
         field.arguments.iter().map(|argument| &argument.node).filter(needed).collect();
-    let declared: String = required
-        .iter()
-        .map(|argument| format!("${}: {} ", argument.name.node, argument.ty.node))
-        .collect();
-    let passed: String =
-        required.iter().map(|argument| format!("{0}: ${0} ", argument.name.node)).collect();
+    let list = |each: fn(&InputValueDefinition) -> String| {
+        required.iter().map(|argument| each(argument)).collect::<Vec<_>>().join(" ")
+    };
+    let declared = list(|argument| format!("${}: {}", argument.name.node, argument.ty.node));
+    let passed = list(|argument| format!("{0}: ${0}", argument.name.node));
     let variables: Map<_, _> = required
         .iter()
         .map(|argument| (argument.name.node.to_string(), value_of(&argument.ty.node)))

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::runner::envelope;
+use crate::actor::Envelope;
 use crate::bus::Bus;
 use crate::error::CommandError;
 use crate::unit::Single;
@@ -18,7 +19,7 @@ const NAME: &str = "expire_trends";
 const SEARCH_EVERY: Duration = Duration::from_mins(1);
 
 /// The most trends that one search expires.
-const BATCH_MAX: i64 = 500;
+const BATCH_MAX: usize = 500;
 
 /// Expires trends that were neither detected nor rescored for `time_to_live`, until `stop`.
 ///
@@ -46,16 +47,23 @@ pub async fn expire_trends(bus: Bus, time_to_live: Duration, stop: CancellationT
 
 async fn expire_due(bus: &Bus, time_to_live: Duration) -> Result<usize, CommandError> {
     let alive = ["trend.detected", "trend.rescored"];
-    let due = bus.log().resting_since("trend", &alive, time_to_live, BATCH_MAX).await?;
     let mut expired = 0;
-    for (trend_id, newest) in due {
-        let expire = Single::<Trend>::new(trend_id, TrendCommand::Expire);
-        match bus.run(&envelope(NAME, newest), &expire).await {
-            Ok(_) => expired += 1,
-            // Someone archived or expired it in between.
-            Err(CommandError::Refused(_)) => {}
-            Err(error) => return Err(error),
+    loop {
+        let due = bus.log().resting_since("trend", &alive, time_to_live, BATCH_MAX).await?;
+        for trend in &due {
+            let expire = Single::<Trend>::new(trend.id, TrendCommand::Expire);
+            // Only as it was found: it may have been rescored since.
+            let expected_version = Some(trend.version);
+            let envelope = Envelope { expected_version, ..envelope(NAME, trend.position) };
+            match bus.run(&envelope, &expire).await {
+                Ok(_) => expired += 1,
+                // Someone rescored, archived or expired it in between.
+                Err(CommandError::Refused(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if due.len() < BATCH_MAX {
+            return Ok(expired);
         }
     }
-    Ok(expired)
 }

@@ -12,6 +12,7 @@ mod expire_trends;
 mod fixtures;
 mod mark_published;
 mod publishing;
+mod reactors;
 mod receipts;
 mod settings;
 mod versions;

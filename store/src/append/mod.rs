@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use self::statement::{append_once, written};
 use crate::commit::{AppendError, Appended, Commit};
+use crate::error::blames_a_value;
 use crate::record::Position;
 
 /// The most commits in one batch: enough to hide the commit's latency, few enough to keep it short.
@@ -24,6 +25,12 @@ const QUEUE_MAX: usize = 4096;
 
 /// How long a batch is tried again while PostgreSQL cannot be reached.
 const RETRY_FOR: Duration = Duration::from_secs(5);
+
+/// How long PostgreSQL may take for one batch, the wait for other servers' batches included.
+const BATCH_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long a commit may wait for its batch; then it is refused, and surely not written.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// How long to wait between two of those tries.
 const RETRY_EVERY: Duration = Duration::from_millis(100);
@@ -37,6 +44,7 @@ pub(crate) struct Appender {
 #[derive(Debug)]
 struct Waiting {
     commit: Commit,
+    since: Instant,
     reply: oneshot::Sender<Result<Appended, AppendError>>,
 }
 
@@ -51,9 +59,11 @@ impl Appender {
 
     pub async fn append(&self, commit: Commit) -> Result<Appended, AppendError> {
         let (reply, answer) = oneshot::channel();
-        self.queue.try_send(Waiting { commit, reply }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => AppendError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => AppendError::Unavailable(None),
+        self.queue.try_send(Waiting { commit, since: Instant::now(), reply }).map_err(|error| {
+            match error {
+                mpsc::error::TrySendError::Full(_) => AppendError::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => AppendError::Unavailable(None),
+            }
         })?;
         answer.await.unwrap_or(Err(AppendError::Unavailable(None)))
     }
@@ -80,7 +90,15 @@ impl<F: Fn(Position)> Writer<F> {
                     Err(_) => break,
                 }
             }
-            self.write(take_batch(&mut waiting)).await;
+            let batch = take_batch(&mut waiting);
+            let (overdue, batch): (Vec<_>, Vec<_>) =
+                batch.into_iter().partition(|waiting| waiting.since.elapsed() > WAIT_MAX);
+            for waiting in overdue {
+                let _ = waiting.reply.send(Err(AppendError::Unavailable(None)));
+            }
+            if !batch.is_empty() {
+                self.write(batch).await;
+            }
         }
     }
 
@@ -133,13 +151,15 @@ impl<F: Fn(Position)> Writer<F> {
         let deadline = Instant::now() + RETRY_FOR;
         let mut in_doubt = false;
         loop {
-            let error = match append_once(&self.pool, commits).await {
+            let once = tokio::time::timeout(BATCH_WITHIN, append_once(&self.pool, commits));
+            let once = once.await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+            let error = match once {
                 Ok(results) if in_doubt => match self.settle(commits, results).await {
                     Ok(results) => return Ok(results),
                     Err(error) => error,
                 },
                 Ok(results) => return Ok(results),
-                Err(error) if is_about_data(&error) => return Err(BatchError::Data(error)),
+                Err(error) if blames_a_value(&error) => return Err(BatchError::Data(error)),
                 Err(error) => error,
             };
             if Instant::now() >= deadline {
@@ -151,7 +171,7 @@ impl<F: Fn(Position)> Writer<F> {
         }
     }
 
-    /// Finds out which refusals are only the echo of an earlier try that did commit.
+    /// Finds out which conflicts are only the echo of an earlier try that did commit.
     async fn settle(
         &self,
         commits: &[Commit],
@@ -159,10 +179,9 @@ impl<F: Fn(Position)> Writer<F> {
     ) -> Result<Vec<Result<Appended, AppendError>>, sqlx::Error> {
         let mut settled = Vec::with_capacity(results.len());
         for (commit, result) in commits.iter().zip(results) {
+            // A receipt answers for itself, whoever wrote it.
             let found = match &result {
-                Err(AppendError::Conflict | AppendError::Repeated(_)) => {
-                    written(&self.pool, commit).await?
-                }
+                Err(AppendError::Conflict) => written(&self.pool, commit).await?,
                 Ok(_) | Err(_) => None,
             };
             settled.push(found.map_or(result, Ok));
@@ -183,12 +202,6 @@ impl From<BatchError> for AppendError {
             BatchError::Unavailable(error) => Self::Unavailable(Some(Arc::new(error))),
         }
     }
-}
-
-/// SQLSTATE classes that blame a value: data exception, integrity, program limit.
-fn is_about_data(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
 }
 
 /// Takes the longest batch in order of arrival in which no two commits touch the same thing.

@@ -14,8 +14,8 @@ async fn migrating_again_changes_nothing() {
     let world = World::new().await;
     let applied = "SELECT count(*) FROM _sqlx_migrations WHERE success";
     let before = world.count(applied).await;
-    migrate(world.url()).await.unwrap();
-    migrate(world.url()).await.unwrap();
+    migrate(world.url(), world.url()).await.unwrap();
+    migrate(world.url(), world.url()).await.unwrap();
     assert_eq!(world.count(applied).await, before);
 }
 
@@ -28,7 +28,8 @@ async fn servers_that_start_together_migrate_once() {
     let parameters = old_name.split_once('?').map_or("", |(_, parameters)| parameters);
     let url = format!("{server}/{name}?{parameters}");
 
-    let (one, two, three) = tokio::join!(migrate(&url), migrate(&url), migrate(&url));
+    let (one, two, three) =
+        tokio::join!(migrate(&url, &url), migrate(&url, &url), migrate(&url, &url));
     assert!(one.is_ok() && two.is_ok() && three.is_ok(), "{one:?} {two:?} {three:?}");
     let pool = connect(&url, 1).await.unwrap();
     let events: i64 =
@@ -45,7 +46,7 @@ async fn a_newer_database_is_refused() {
                  SELECT 99990101, 'of the future', now(), true, checksum, 0
                  FROM _sqlx_migrations LIMIT 1";
     world.owner.execute(newer).await.unwrap();
-    let error = migrate(world.url()).await.unwrap_err();
+    let error = migrate(world.url(), world.url()).await.unwrap_err();
     assert!(matches!(error, ConnectError::Newer { version: 99_990_101 }), "{error}");
 }
 
@@ -53,17 +54,18 @@ async fn a_newer_database_is_refused() {
 async fn a_changed_migration_is_refused() {
     let world = World::new().await;
     world.owner.execute("UPDATE _sqlx_migrations SET checksum = '\\x00'").await.unwrap();
-    let error = migrate(world.url()).await.unwrap_err();
+    let error = migrate(world.url(), world.url()).await.unwrap_err();
     assert!(matches!(error, ConnectError::Migrate(_)), "{error}");
 }
 
 #[tokio::test]
 async fn a_database_that_is_not_there_is_named_so() {
-    for error in [migrate(NOBODY).await.unwrap_err(), connect(NOBODY, 1).await.unwrap_err()] {
+    for error in [migrate(NOBODY, NOBODY).await.unwrap_err(), connect(NOBODY, 1).await.unwrap_err()]
+    {
         assert!(matches!(error, ConnectError::Unreachable(_)), "{error}");
         assert!(!error.to_string().contains('\n'), "{error}");
     }
-    let error = migrate("orion.example").await.unwrap_err();
+    let error = migrate("orion.example", "orion.example").await.unwrap_err();
     assert!(matches!(error, ConnectError::Address(_)), "{error}");
 }
 

@@ -1,0 +1,143 @@
+//! `check`: every row against the fold of the log.
+
+use sqlx::postgres::PgPoolOptions;
+use uuid::Uuid;
+
+use crate::world::{World, score_after};
+
+#[tokio::test]
+async fn an_empty_log_has_empty_tables() {
+    let world = World::new().await;
+    let said = world.orion_replay(["check"]).exits(0).await;
+    assert_eq!(said, "0 rows differ from the log at position 0\n");
+}
+
+#[tokio::test]
+async fn what_the_projector_wrote_is_what_the_log_says() {
+    let (world, _) = World::with_trend(3).await;
+    let said = world.orion_replay(["check"]).exits(0).await;
+    assert_eq!(said, "0 rows differ from the log at position 3\n");
+}
+
+#[tokio::test]
+async fn events_after_the_checkpoint_do_not_count() {
+    let (world, trend) = World::with_trend(2).await;
+    world.append(trend, 2, 1).await;
+    world.append(Uuid::now_v7(), 0, 1).await;
+    let said = world.orion_replay(["check"]).exits(0).await;
+    assert_eq!(said, "0 rows differ from the log at position 2\n");
+}
+
+#[tokio::test]
+async fn a_changed_value_is_found_and_shown_only_on_request() {
+    let (world, trend) = World::with_trend(2).await;
+    world.append(Uuid::now_v7(), 0, 1).await;
+    assert!(world.project().await);
+    let change = format!("UPDATE orion.trends SET score = 0.75, topic = 'x' WHERE id = '{trend}'");
+    world.spoil(&change).await;
+    let said = world.orion_replay(["check"]).exits(1).await;
+    assert_eq!(
+        sorted(&said),
+        [
+            "1 rows differ from the log at position 3".to_owned(),
+            format!("orion.trends {trend} score differs"),
+            format!("orion.trends {trend} topic differs"),
+        ]
+    );
+    let said = world.orion_replay(["check", "--show-personal"]).exits(1).await;
+    assert_eq!(
+        sorted(&said),
+        [
+            "1 rows differ from the log at position 3".to_owned(),
+            format!("orion.trends {trend} score: 0.75 should be {}", score_after(2)),
+            format!("orion.trends {trend} topic: \"x\" should be \"Orion\""),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_missing_row_is_found() {
+    let (world, trend) = World::with_trend(1).await;
+    world.spoil("DELETE FROM orion.trends").await;
+    world.spoil("DELETE FROM projection.streams").await;
+    assert_eq!(
+        world.orion_replay(["check"]).exits(1).await,
+        format!(
+            "orion.trends {trend} is missing\n\
+             projection.streams {trend} is missing\n\
+             2 rows differ from the log at position 1\n"
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_row_of_no_event_is_found() {
+    let (world, _) = World::with_trend(1).await;
+    let stranger = Uuid::now_v7();
+    let insert = format!("INSERT INTO orion.trends VALUES ('{stranger}', 'x', 'y')");
+    world.spoil(&insert).await;
+    assert_eq!(
+        world.orion_replay(["check"]).exits(1).await,
+        format!(
+            "orion.trends {stranger} should not be there\n\
+             1 rows differ from the log at position 1\n"
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_log_that_is_shorter_than_the_tables_is_a_fault() {
+    for events in [0, 2] {
+        let world = World::new().await;
+        if events > 0 {
+            world.append(Uuid::now_v7(), 0, events).await;
+        }
+        assert!(world.project().await);
+        let ahead = "INSERT INTO projection.checkpoints (name, position) VALUES ('read_model', 9)
+                     ON CONFLICT (name) DO UPDATE SET position = 9";
+        world.spoil(ahead).await;
+        assert_eq!(
+            world.orion_replay(["check"]).exits(1).await,
+            format!("the log ends at {events}, before the projection's position 9\n")
+        );
+    }
+}
+
+/// The log is read in pieces of 5,000; rows go on from one to the next.
+#[tokio::test]
+async fn a_log_of_several_pieces_is_folded_as_one() {
+    let (world, trend) = World::with_trend(3).await;
+    let other = Uuid::now_v7();
+    world.append(other, 0, 5_000).await;
+    world.append(trend, 3, 1).await;
+    assert!(world.project().await);
+    let said = world.orion_replay(["check"]).exits(0).await;
+    assert_eq!(said, "0 rows differ from the log at position 5004\n");
+
+    // A row of the first piece only, and one of both.
+    world.spoil("UPDATE projection.streams SET version = version + 1").await;
+    let said = world.orion_replay(["check", "--show-personal"]).exits(1).await;
+    assert_eq!(
+        sorted(&said),
+        [
+            "2 rows differ from the log at position 5004".to_owned(),
+            format!("projection.streams {trend} version: 5 should be 4"),
+            format!("projection.streams {other} version: 5001 should be 5000"),
+        ]
+    );
+}
+
+/// The log and the tables are of one snapshot, which only one connection can see.
+#[tokio::test]
+async fn one_connection_is_enough() {
+    let (world, _) = World::with_trend(1).await;
+    let pool = PgPoolOptions::new().max_connections(1).connect(world.url()).await.unwrap();
+    let (position, differences) = orion_projections::check(&pool).await.unwrap();
+    assert_eq!((position.0, differences), (1, vec![]));
+}
+
+fn sorted(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}

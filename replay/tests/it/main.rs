@@ -1,0 +1,14 @@
+//! The command line as an operator runs it: the real program, its output and its exit status.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "in the helpers, too, a panic is the failure of the test"
+)]
+
+mod check;
+mod embedded;
+mod program;
+mod resume;
+mod status;
+mod usage;
+mod world;

@@ -1,0 +1,42 @@
+//! Runs the program and looks at what it leaves.
+
+use std::ffi::OsStr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+/// What takes longer than this does not come.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The program, with nothing of this process's own settings.
+pub fn orion_replay<'a>(args: impl IntoIterator<Item = &'a str>) -> Program {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_orion-replay"));
+    command.args(args).env_remove("DATABASE_URL").env_remove("ORION_DATA_DIR");
+    // In no folder of ours: a default must not find anything there.
+    command.current_dir("/").stdin(Stdio::null()).kill_on_drop(true);
+    Program(command)
+}
+
+pub struct Program(Command);
+
+impl Program {
+    pub fn with(mut self, variable: &str, value: impl AsRef<OsStr>) -> Self {
+        self.0.env(variable, value);
+        self
+    }
+
+    /// Runs it to its end, which must have this status. Gives stdout if that is good or a fault,
+    /// stderr if it is neither; the other of the two must be empty.
+    pub async fn exits(mut self, status: i32) -> String {
+        let ended = tokio::time::timeout(PATIENCE, self.0.output()).await;
+        let output = ended.expect("the program does not end").unwrap();
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let seen = format!("stdout: {stdout}\nstderr: {stderr}");
+        assert_eq!(output.status.code(), Some(status), "{seen}");
+        let (said, silent) = if status == 2 { (stderr, stdout) } else { (stdout, stderr) };
+        assert_eq!(silent, "", "{seen}");
+        said
+    }
+}

@@ -1,0 +1,67 @@
+//! `status`: how far the projection is, and whether that is a fault.
+
+use uuid::Uuid;
+
+use crate::world::World;
+
+#[tokio::test]
+async fn an_empty_log_is_good() {
+    let world = World::new().await;
+    assert_eq!(
+        world.orion_replay(["status"]).exits(0).await,
+        "head        0\n\
+         projection  read_model\n\
+         position    0\n\
+         lag         0\n\
+         status      running\n"
+    );
+}
+
+#[tokio::test]
+async fn a_projection_that_is_behind_has_a_lag() {
+    let (world, _) = World::with_trend(2).await;
+    world.append(Uuid::now_v7(), 0, 3).await;
+    assert_eq!(
+        world.orion_replay(["status"]).exits(0).await,
+        "head        5\n\
+         projection  read_model\n\
+         position    2\n\
+         lag         3\n\
+         status      running\n"
+    );
+}
+
+#[tokio::test]
+async fn a_stopped_projection_is_a_fault() {
+    let (world, trend) = World::with_trend(1).await;
+    world.spoil("ALTER TABLE orion.trends ADD CONSTRAINT narrow CHECK (score < 0.25)").await;
+    world.append(trend, 1, 1).await;
+    assert!(!world.project().await);
+    let said = world.orion_replay(["status"]).exits(1).await;
+    let (before, error) = said.split_once("error       ").expect(&said);
+    assert_eq!(
+        before,
+        "head        2\n\
+         projection  read_model\n\
+         position    1\n\
+         lag         1\n\
+         status      stopped\n"
+    );
+    assert!(error.starts_with("position 2 (trend.rescored): "), "{error}");
+    assert!(error.contains("\"narrow\""), "{error}");
+}
+
+#[tokio::test]
+async fn a_projection_ahead_of_the_log_is_a_fault() {
+    let (world, _) = World::with_trend(2).await;
+    world.spoil("UPDATE projection.checkpoints SET position = 9").await;
+    assert_eq!(
+        world.orion_replay(["status"]).exits(1).await,
+        "head        2\n\
+         projection  read_model\n\
+         position    9\n\
+         lag         0\n\
+         status      running\n\
+         fault       the log ends at 2, before the projection's position 9\n"
+    );
+}

@@ -1,0 +1,92 @@
+//! A database with a log, tables that a projector filled, and an owner who may spoil them.
+
+use orion_domain::values::{Score, Source, Topic};
+use orion_domain::{Trend, TrendEvent};
+use orion_projections::Projector;
+use orion_store::testing::{TestDatabase, database};
+use orion_store::{Commit, Log, Metadata, Position, connect};
+use sqlx::{Connection, Executor, PgConnection};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
+
+use crate::program::{PATIENCE, Program, orion_replay};
+
+pub struct World {
+    log: Log,
+    _stop_at_the_end: DropGuard,
+    database: TestDatabase,
+}
+
+impl World {
+    /// With an empty log.
+    pub async fn new() -> Self {
+        let database = database().await;
+        let stop = CancellationToken::new();
+        let pool = connect(&database.url, 6).await.unwrap();
+        let log = Log::open(pool, stop.clone()).await.unwrap();
+        Self { log, _stop_at_the_end: stop.drop_guard(), database }
+    }
+
+    /// With so many events of one trend, all of them in the tables.
+    pub async fn with_trend(events: i64) -> (Self, Uuid) {
+        let world = Self::new().await;
+        let trend = Uuid::now_v7();
+        world.append(trend, 0, events).await;
+        assert!(world.project().await);
+        (world, trend)
+    }
+
+    pub fn url(&self) -> &str {
+        &self.database.url
+    }
+
+    /// Adds events of a trend that is at `version`; each measures another score.
+    pub async fn append(&self, trend: Uuid, version: i64, count: i64) -> Position {
+        let events: Vec<_> = (version + 1..=version + count).map(trend_event).collect();
+        let mut commit = Commit::new(Metadata::from([("actor".to_owned(), "test".to_owned())]));
+        commit.append::<Trend>(trend, version, &events).unwrap();
+        self.log.append(commit).await.unwrap().last
+    }
+
+    /// Runs a projector until the tables show all of the log, or it stops before: then false.
+    pub async fn project(&self) -> bool {
+        let stop = CancellationToken::new();
+        let (projector, progress) = Projector::new(self.log.clone(), self.log.pool().clone());
+        let running = tokio::spawn(projector.run(stop.clone()));
+        let is_shown = progress.reached(self.log.head().await.unwrap(), PATIENCE).await;
+        stop.cancel();
+        running.await.unwrap();
+        is_shown
+    }
+
+    /// What nobody but the owner of the tables may do; it must change something.
+    pub async fn spoil(&self, sql: &str) {
+        let mut owner = PgConnection::connect(self.url()).await.unwrap();
+        let done = owner.execute(sql).await.unwrap();
+        assert!(sql.starts_with("ALTER") || done.rows_affected() > 0, "no effect: {sql}");
+        owner.close().await.unwrap();
+    }
+
+    /// The program, on this database.
+    pub fn orion_replay<const N: usize>(&self, args: [&str; N]) -> Program {
+        orion_replay(args).with("DATABASE_URL", self.url())
+    }
+}
+
+fn trend_event(sequence: i64) -> TrendEvent {
+    let score = Score::parse(score_after(sequence)).unwrap();
+    match sequence {
+        1 => TrendEvent::Detected {
+            topic: Topic::parse("Orion").unwrap(),
+            source: Source::parse("test").unwrap(),
+            score,
+            raw_data: None,
+        },
+        _ => TrendEvent::Rescored { score },
+    }
+}
+
+/// The score that an event measures; the eighths of it are exact.
+pub fn score_after(sequence: i64) -> f64 {
+    f64::from(u8::try_from(sequence % 8).unwrap()) / 8.0
+}
