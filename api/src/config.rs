@@ -176,7 +176,9 @@ fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
         .open(&part)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    std::fs::rename(part, path)
+    std::fs::rename(part, path)?;
+    // The name must last as well: without the key the database is lost.
+    std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {

@@ -194,10 +194,12 @@ async fn an_append_whose_answer_got_lost_is_recognised() {
     assert_eq!(proxy.loses.load(Ordering::SeqCst), 0, "no answer got lost");
     let rows = world.rows().await;
     let [plain_told, fresh_told, claiming_told, repeated, conflict] = outcomes.try_into().unwrap();
-    for (command_id, told) in [(plain, plain_told), (fresh, fresh_told), (claiming, claiming_told)]
-    {
+    for (command_id, told) in [(plain, plain_told), (claiming, claiming_told)] {
         assert_eq!(Some(told.unwrap()), place_of(&rows, command_id));
     }
+    // A receipt answers for itself.
+    let Err(AppendError::Repeated(receipt)) = fresh_told else { panic!("{fresh_told:?}") };
+    assert_eq!(Some(receipt.position), place_of(&rows, fresh).map(|place| place.last));
     // Real refusals stay refusals.
     assert!(matches!(repeated, Err(AppendError::Repeated(_))), "{repeated:?}");
     assert!(matches!(conflict, Err(AppendError::Conflict)), "{conflict:?}");

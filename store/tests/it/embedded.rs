@@ -136,7 +136,7 @@ async fn secrets_are_private_and_the_network_is_local() {
         (('listen_addresses', '127.0.0.1'), ('unix_socket_directories', ''),
          ('data_checksums', 'on'), ('TimeZone', 'UTC'), ('password_encryption', 'scram-sha-256'))";
     assert_eq!(number(embedded.url(), sql).await, 5);
-    let stranger = embedded.url().replacen("orion:", "orion:not", 1);
+    let stranger = embedded.url().replace(&secret, "another");
     assert!(PgConnection::connect(&stranger).await.is_err());
     embedded.stop().await.unwrap();
 }
