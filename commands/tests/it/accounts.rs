@@ -2,8 +2,8 @@
 
 use futures::future::join_all;
 use orion_commands::{
-    Actor, Bus, ChangePassword, Client, CommandError, Done, LogIn, Password, Passwords, Refresh,
-    Register, Single,
+    Actor, Bus, ChangePassword, Client, CommandError, Done, LogIn, ManageUser, Password, Passwords,
+    Refresh, Register, Single,
 };
 use orion_domain::values::{Email, Name, Personal, Role, SessionId, UserId};
 use orion_domain::{Session, SessionCommand, User, UserCommand};
@@ -198,6 +198,59 @@ async fn a_deactivated_user_stays_out() {
     // Whoever does not know the password learns nothing of that.
     let refused = log_in(&world, "ada@example.org", "wrong horse battery").await;
     assert_eq!(refusal(refused.map(|_| panic!("got in"))).code, "INVALID_CREDENTIALS");
+}
+
+#[tokio::test]
+async fn a_refused_refresh_writes_nothing() {
+    let world = World::new().await;
+    let (ada, token) = registered(&world, "ada@example.org").await;
+    let id = ada.user_id().unwrap();
+    let admin = admin_of(&world, "boss@example.org").await;
+    let manage = async |command| {
+        world.run(admin, &ManageUser { user_id: id, command }).await.unwrap();
+    };
+    manage(UserCommand::Deactivate).await;
+    assert_eq!(refresh_code(&world, &token).await.0, "USER_INACTIVE");
+    assert_eq!(world.events("session.rotated").await, 0);
+    manage(UserCommand::Reactivate).await;
+    let refresh = Refresh::new(&token).unwrap();
+    world.run(Actor::Anonymous, &refresh).await.unwrap();
+}
+
+#[tokio::test]
+async fn of_two_admins_who_demote_each_other_one_stays() {
+    for _ in 0..5 {
+        let world = World::new().await;
+        let one = admin_of(&world, "one@example.org").await;
+        let two = admin_of(&world, "two@example.org").await;
+        let demote = |of: Actor| ManageUser {
+            user_id: of.user_id().unwrap(),
+            command: UserCommand::ChangeRole { role: Role::Viewer },
+        };
+        let (of_two, of_one) = (demote(two), demote(one));
+        let (first, second) = tokio::join!(world.run(one, &of_two), world.run(two, &of_one));
+        assert!(first.is_ok() != second.is_ok(), "{first:?} {second:?}");
+        assert_eq!(world.events("user.role_changed").await, 1 + 2);
+    }
+}
+
+#[tokio::test]
+async fn nobody_manages_the_own_account() {
+    let world = World::new().await;
+    let boss = admin_of(&world, "boss@example.org").await;
+    let user_id = boss.user_id().unwrap();
+    let manage = ManageUser { user_id, command: UserCommand::Deactivate };
+    assert_eq!(code(world.run(boss, &manage).await), ("OWN_ACCOUNT", Some("userId")));
+}
+
+/// Registers a person and makes an admin of it.
+async fn admin_of(world: &World, email: &str) -> Actor {
+    let (actor, _) = registered(world, email).await;
+    let Actor::User { id, session_id, .. } = actor else { unreachable!("a person") };
+    let promote =
+        ManageUser { user_id: id, command: UserCommand::ChangeRole { role: Role::Admin } };
+    world.run(Actor::System, &promote).await.unwrap();
+    Actor::User { id, session_id, role: Role::Admin }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! A command that is sent again gets its first answer, and happens once.
 
 use futures::future::join_all;
-use orion_commands::{Done, Single};
+use orion_commands::{Done, Envelope, Single};
 use orion_domain::values::ContentId;
 use orion_domain::{Trend, TrendCommand};
 use serde_json::json;
@@ -46,6 +46,25 @@ async fn a_repeated_approval_is_not_refused() {
     // Without its id it is another approval.
     assert_eq!(code(world.run(boss, &approve(content)).await), ("NOT_IN_REVIEW", None));
     assert_eq!(world.events("content.approved").await, 1);
+}
+
+#[tokio::test]
+async fn a_repeat_of_what_changed_nothing_changes_nothing() {
+    let world = World::new().await;
+    let ada = editor();
+    let content = world.draft(ada).await;
+    let envelope = named(ada, Uuid::now_v7(), "same");
+    let same = edit(content, "Orion");
+    let first = world.bus.run(&envelope, &same).await.unwrap();
+    assert_eq!(first.position, None);
+    world.run(ada, &edit(content, "Other")).await.unwrap();
+    assert_eq!(world.bus.run(&envelope, &same).await.unwrap(), first);
+    assert_eq!(world.events("content.edited").await, 1);
+    let reused = Envelope {
+        command: Some((envelope.command.unwrap().0, b"x".to_vec())),
+        ..Envelope::of(ada)
+    };
+    assert_eq!(code(world.bus.run(&reused, &same).await).0, "COMMAND_ID_REUSED");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod crash;
 mod embedded;
 mod event_store;
 mod fixtures;
+mod keys;
 mod long_snapshot;
 mod migrate;
 mod tail;
