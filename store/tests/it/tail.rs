@@ -129,6 +129,21 @@ async fn what_was_there_before_is_read_from_the_database() {
 }
 
 #[tokio::test]
+async fn every_position_may_be_asked_for() {
+    let world = World::new().await;
+    world.log.append(commit(Uuid::now_v7(), Uuid::now_v7(), 0, 70)).await.unwrap();
+    let fresh = world.another_log().await;
+    world.log.append(commit(Uuid::now_v7(), Uuid::now_v7(), 0, 70)).await.unwrap();
+    for log in [world.log.clone(), fresh] {
+        for after in 0..140 {
+            let events = log.tail().next(Position(after), 3).await.unwrap();
+            let positions = events.iter().map(|event| event.position.0);
+            assert!(positions.eq(after + 1..=140.min(after + 3)), "after {after}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_stopped_tail_ends_its_followers() {
     let world = World::new().await;
     let stop = CancellationToken::new();
