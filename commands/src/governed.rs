@@ -14,6 +14,9 @@ use crate::unit::Unit;
 
 /// An aggregate that takes commands from outside.
 pub trait Governed: AggregateRoot<Command: Clone + Send + Sync> + Clone + 'static {
+    /// The input field that names the aggregate; a refusal that is about nothing closer is about it.
+    const ID_FIELD: &'static str;
+
     /// What a command is to the policy.
     fn action(command: &Self::Command) -> Action;
 
@@ -34,12 +37,16 @@ pub trait Governed: AggregateRoot<Command: Clone + Send + Sync> + Clone + 'stati
 }
 
 impl Governed for Trend {
+    const ID_FIELD: &'static str = "trendId";
+
     fn action(_: &TrendCommand) -> Action {
         Action::ManageTrends
     }
 }
 
 impl Governed for Content {
+    const ID_FIELD: &'static str = "contentId";
+
     fn action(command: &ContentCommand) -> Action {
         match command {
             ContentCommand::Draft { .. }
@@ -77,24 +84,32 @@ impl Governed for Content {
 }
 
 impl Governed for Publish {
+    const ID_FIELD: &'static str = "publishId";
+
     fn action(_: &PublishCommand) -> Action {
         Action::Publish
     }
 }
 
 impl Governed for SocialAccount {
+    const ID_FIELD: &'static str = "socialAccountId";
+
     fn action(_: &SocialAccountCommand) -> Action {
         Action::ManageSocialAccounts
     }
 }
 
 impl Governed for Provider {
+    const ID_FIELD: &'static str = "providerId";
+
     fn action(_: &ProviderCommand) -> Action {
         Action::ManageProviders
     }
 }
 
 impl Governed for Session {
+    const ID_FIELD: &'static str = "sessionId";
+
     fn action(command: &SessionCommand) -> Action {
         match command {
             SessionCommand::Start { .. } | SessionCommand::Rotate { .. } => Action::Authenticate,
@@ -104,6 +119,8 @@ impl Governed for Session {
 }
 
 impl Governed for User {
+    const ID_FIELD: &'static str = "userId";
+
     fn action(command: &UserCommand) -> Action {
         match command {
             UserCommand::Register { .. } | UserCommand::LogIn { .. } => Action::Authenticate,

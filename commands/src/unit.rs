@@ -19,6 +19,11 @@ pub trait UseCase: Send + Sync {
     /// Loads what it needs and decides; events gather in the unit.
     fn decide(&self, unit: &mut Unit<'_>) -> impl Future<Output = Result<(), CommandError>> + Send;
 
+    /// The input field that a refusal is about which is about nothing closer.
+    fn subject(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The aggregate that many may want to change at once; they take turns.
     fn contended(&self) -> Option<Uuid> {
         None
@@ -63,6 +68,10 @@ impl<A: Governed> UseCase for Single<A> {
         A::check_references(unit, &self.command).await?;
         let mut loaded = unit.load_to_change::<A>(self.id).await?;
         unit.handle(&mut loaded, self.command.clone()).await
+    }
+
+    fn subject(&self) -> Option<&'static str> {
+        Some(A::ID_FIELD)
     }
 
     fn contended(&self) -> Option<Uuid> {

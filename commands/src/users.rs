@@ -41,6 +41,10 @@ impl UseCase for ManageUser {
         unit.handle(&mut user, self.command.clone()).await
     }
 
+    fn subject(&self) -> Option<&'static str> {
+        Some("userId")
+    }
+
     fn contended(&self) -> Option<Uuid> {
         Some(self.user_id.0)
     }

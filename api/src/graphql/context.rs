@@ -205,7 +205,11 @@ impl ContextExt for Context<'_> {
             expected_version: args.expected_version.map(i64::from),
             ..self.envelope()
         };
-        self.run(&envelope, &use_case).await
+        let mut outcome = self.run(&envelope, &use_case).await?;
+        for error in outcome.errors.iter_mut().filter(|error| error.field.is_none()) {
+            error.field = use_case.subject().map(str::to_owned);
+        }
+        Ok(outcome)
     }
 
     async fn run<U: UseCase>(&self, envelope: &Envelope, use_case: &U) -> Result<Outcome> {

@@ -292,7 +292,13 @@ async fn end(
     let content_id = found.row.content_id;
     let build =
         |_: &Actor| Ok(Single::<ContentAggregate>::new(content_id, command(RunId(run_id))?));
-    let outcome = ctx.command(Action::ManageContents, args, build).await?;
+    let mut outcome = ctx.command(Action::ManageContents, args, build).await?;
+    // The input names the content by the run.
+    for error in
+        outcome.errors.iter_mut().filter(|error| error.field.as_deref() == Some("contentId"))
+    {
+        error.field = Some("runId".to_owned());
+    }
     Ok(StagePayload {
         content_id: outcome.unless_refused(content_id),
         run_id: outcome.unless_refused(run_id),

@@ -325,7 +325,7 @@ async fn a_command_in_a_wrong_state_is_refused() {
             let Some(code) = code else { continue };
             let input = on_content(mutation, &world.content(state).id);
             let payload = admin.mutate(mutation, input, "content { id }").await;
-            expect(&payload, &format!("{mutation} in {state}"), code, None);
+            expect(&payload, &format!("{mutation} in {state}"), code, Some("contentId"));
             assert_eq!(payload.0["content"], Value::Null);
         }
     }
@@ -335,7 +335,7 @@ async fn a_command_in_a_wrong_state_is_refused() {
         {
             let input = with(extra, "runId", world.content(state).run_id.as_str());
             let payload = ada.mutate(mutation, input, "").await;
-            expect(&payload, &format!("{mutation} in {state}"), "NOT_GENERATING", None);
+            expect(&payload, &format!("{mutation} in {state}"), "NOT_GENERATING", Some("runId"));
         }
     }
     for state in ["DRAFT", "GENERATING", "REVIEW", "REJECTED"] {
@@ -344,7 +344,7 @@ async fn a_command_in_a_wrong_state_is_refused() {
         expect(&payload, &format!("publishContent in {state}"), "NOT_APPROVED", Some("contentId"));
     }
     let incomplete = on_content("submitForReview", &world.content("GENERATING").id);
-    ada.mutate("submitForReview", incomplete, "").await.refused("STAGES_INCOMPLETE", None);
+    ada.mutate("submitForReview", incomplete, "").await.refused("STAGES_INCOMPLETE", "contentId");
 
     let trend = |id: &String| json!({ "trendId": id });
     let publish = |id: &String| json!({ "publishId": id });
@@ -354,41 +354,46 @@ async fn a_command_in_a_wrong_state_is_refused() {
     let own = json!({ "userId": "00000000-0000-8000-8000-000000000002" });
     let through_inactive = json!({ "contentId": world.content("APPROVED").id, "socialAccountId": world.inactive_account });
     for (mutation, input, code, field) in [
-        ("rescoreTrend", with(trend(&world.expired_trend), "score", 0.1), "NOT_ACTIVE", None),
-        ("expireTrend", trend(&world.expired_trend), "NOT_ACTIVE", None),
-        ("expireTrend", trend(&world.archived_trend), "NOT_ACTIVE", None),
-        ("archiveTrend", trend(&world.archived_trend), "ALREADY_ARCHIVED", None),
+        (
+            "rescoreTrend",
+            with(trend(&world.expired_trend), "score", 0.1),
+            "NOT_ACTIVE",
+            Some("trendId"),
+        ),
+        ("expireTrend", trend(&world.expired_trend), "NOT_ACTIVE", Some("trendId")),
+        ("expireTrend", trend(&world.archived_trend), "NOT_ACTIVE", Some("trendId")),
+        ("archiveTrend", trend(&world.archived_trend), "ALREADY_ARCHIVED", Some("trendId")),
         (
             "draftContent",
             with(trend(&world.expired_trend), "title", "t"),
             "TREND_NOT_ACTIVE",
             Some("trendId"),
         ),
-        ("recordPublished", publish(&world.done_publish), "NOT_PENDING", None),
-        ("recordPublished", publish(&world.failed_publish), "NOT_PENDING", None),
+        ("recordPublished", publish(&world.done_publish), "NOT_PENDING", Some("publishId")),
+        ("recordPublished", publish(&world.failed_publish), "NOT_PENDING", Some("publishId")),
         (
             "recordPublishFailure",
             with(publish(&world.done_publish), "error", "e"),
             "NOT_PENDING",
-            None,
+            Some("publishId"),
         ),
-        ("retryPublish", publish(&world.pending_publish), "NOT_FAILED", None),
-        ("retryPublish", publish(&world.done_publish), "NOT_FAILED", None),
+        ("retryPublish", publish(&world.pending_publish), "NOT_FAILED", Some("publishId")),
+        ("retryPublish", publish(&world.done_publish), "NOT_FAILED", Some("publishId")),
         (
             "rotateCredentials",
             with(account(&world.inactive_account), "credentials", "c"),
             "SOCIAL_ACCOUNT_INACTIVE",
-            None,
+            Some("socialAccountId"),
         ),
         (
             "deactivateSocialAccount",
             account(&world.inactive_account),
             "SOCIAL_ACCOUNT_INACTIVE",
-            None,
+            Some("socialAccountId"),
         ),
         ("publishContent", through_inactive, "SOCIAL_ACCOUNT_INACTIVE", Some("socialAccountId")),
-        ("enableProvider", provider, "ALREADY_ENABLED", None),
-        ("reactivateUser", viewer, "ALREADY_ACTIVE", None),
+        ("enableProvider", provider, "ALREADY_ENABLED", Some("providerId")),
+        ("reactivateUser", viewer, "ALREADY_ACTIVE", Some("userId")),
         ("deactivateUser", own.clone(), "OWN_ACCOUNT", Some("userId")),
         ("changeRole", with(own, "role", "VIEWER"), "OWN_ACCOUNT", Some("userId")),
     ] {

@@ -43,4 +43,16 @@ impl Rejection for UserError {
             Self::LastLogin => "LAST_LOGIN",
         }
     }
+
+    fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::UnknownOAuthAccount | Self::LastLogin => Some("oauthAccountId"),
+            Self::NotFound
+            | Self::AlreadyExists
+            | Self::Inactive
+            | Self::AlreadyActive
+            | Self::AlreadyVerified
+            | Self::AlreadyLinked => None,
+        }
+    }
 }

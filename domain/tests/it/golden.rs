@@ -389,8 +389,10 @@ fn a_value_of_another_kind_does_not_fit() {
 #[test]
 fn a_payload_that_does_not_fit_is_not_quoted() {
     let error = Event::decode("user.role_changed", "1", r#"{"role": "hunter2"}"#).unwrap_err();
-    assert_eq!(error.to_string(), "payload of user.role_changed does not fit its type");
-    assert!(std::error::Error::source(&error).is_some());
+    let text = error.to_string();
+    assert!(text.starts_with("payload of user.role_changed does not fit its type"), "{text}");
+    assert!(!format!("{error:?} {text}").contains("hunter2"));
+    assert!(std::error::Error::source(&error).is_none());
 }
 
 #[test]

@@ -487,12 +487,12 @@ fn a_user_is_nobodys_property() {
 fn refusals_have_stable_codes() {
     codes([
         (UserError::NotFound, "NOT_FOUND", None),
-        (UserError::UnknownOAuthAccount, "NOT_FOUND", None),
+        (UserError::UnknownOAuthAccount, "NOT_FOUND", Some("oauthAccountId")),
         (UserError::AlreadyExists, "ALREADY_EXISTS", None),
         (UserError::Inactive, "USER_INACTIVE", None),
         (UserError::AlreadyActive, "ALREADY_ACTIVE", None),
         (UserError::AlreadyVerified, "ALREADY_VERIFIED", None),
         (UserError::AlreadyLinked, "ALREADY_LINKED", None),
-        (UserError::LastLogin, "LAST_LOGIN", None),
+        (UserError::LastLogin, "LAST_LOGIN", Some("oauthAccountId")),
     ]);
 }

@@ -135,6 +135,7 @@ async fn every_position_may_be_asked_for() {
     let fresh = world.another_log().await;
     world.log.append(commit(Uuid::now_v7(), Uuid::now_v7(), 0, 70)).await.unwrap();
     for log in [world.log.clone(), fresh] {
+        eventually("the tail is there", async || log.tail().head() == Position(140)).await;
         for after in 0..140 {
             let events = log.tail().next(Position(after), 3).await.unwrap();
             let positions = events.iter().map(|event| event.position.0);
