@@ -83,6 +83,45 @@ impl Log {
         }))
     }
 
+    /// The events of one stream up to a position, in order.
+    pub async fn stream(
+        &self,
+        aggregate_type: &str,
+        aggregate_id: Uuid,
+        until: Position,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        let rows: Vec<EventRow> = sqlx::query_as(&format!(
+            "SELECT {EVENT_COLUMNS} FROM events
+             WHERE aggregate_type = $1 AND aggregate_id = $2 AND position <= $3 ORDER BY sequence"
+        ))
+        .bind(aggregate_type)
+        .bind(aggregate_id.to_string())
+        .bind(until.0)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::database("reading a stream"))?;
+        rows.into_iter().map(EventRow::into_event).collect()
+    }
+
+    /// The newest event that was recorded at a time or before it.
+    ///
+    /// Times never run backwards along the positions, so that a search by halves finds it.
+    pub async fn position_at(&self, time: DateTime<Utc>) -> Result<Position, StoreError> {
+        let (mut before, mut after) = (0, self.head().await?.0 + 1);
+        while after - before > 1 {
+            let middle = before + (after - before) / 2;
+            let is_by_then: bool =
+                sqlx::query_scalar("SELECT recorded_at <= $2 FROM events WHERE position = $1")
+                    .bind(middle)
+                    .bind(time)
+                    .fetch_one(&self.pool)
+                    .await
+                    .map_err(StoreError::database("searching the log by time"))?;
+            if is_by_then { before = middle } else { after = middle }
+        }
+        Ok(Position(before))
+    }
+
     /// Who holds a unique value. Personal values must be hashed by the caller.
     pub async fn holder(&self, namespace: &str, value: &str) -> Result<Option<Uuid>, StoreError> {
         let holder: Option<String> = sqlx::query_scalar(

@@ -1,6 +1,7 @@
 //! The GraphQL schema: one file for each noun.
 
 mod account;
+mod as_of;
 mod content;
 pub mod context;
 pub mod error;

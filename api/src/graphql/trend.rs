@@ -11,6 +11,7 @@ use orion_projections::tables::TrendRow;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::as_of::{AsOf, row_as_of};
 use super::content::{CONTENT_ORDER, Content};
 use super::context::{CommandArgs, ContextExt as _, Outcome, naming_inputs};
 use super::error::AtField as _;
@@ -140,16 +141,22 @@ pub struct TrendQuery;
 
 #[Object]
 impl TrendQuery {
-    /// One trend.
+    /// One trend, now or as it was. What it points to is always shown as it is now.
     async fn trend(
         &self,
         ctx: &Context<'_>,
         id: ID,
+        as_of: Option<AsOf>,
         min_position: Option<Position>,
     ) -> Result<Option<Trend>> {
         ctx.allow(Action::Read)?;
         ctx.reach(min_position).await?;
-        Ok(ctx.row::<TrendRow>(uuid(&id)?).await?.map(Trend))
+        let id = uuid(&id)?;
+        let found = match as_of {
+            Some(as_of) => row_as_of::<TrendRow>(ctx, "trend", id, as_of).await?,
+            None => ctx.row::<TrendRow>(id).await?,
+        };
+        Ok(found.map(Trend))
     }
 
     /// All trends.

@@ -5,6 +5,7 @@
     reason = "in the helpers, too, a panic is the failure of the test"
 )]
 
+mod as_of;
 mod authorisation;
 mod client;
 mod crash;
@@ -17,6 +18,7 @@ mod paging;
 mod people;
 mod property;
 mod refusals;
+mod rest;
 mod schema;
 mod sdl;
 mod server;

@@ -1,6 +1,6 @@
 //! The embedded PostgreSQL and the test cluster: what survives, what is refused, what is left.
 
-#![allow(clippy::unwrap_used)] // In the helpers, too, a panic is the failure of the test.
+#![allow(clippy::unwrap_used, reason = "in the helpers, too, a panic is the failure of the test")]
 
 use std::collections::HashSet;
 use std::fs;

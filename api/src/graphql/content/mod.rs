@@ -11,6 +11,7 @@ use orion_projections::tables::{
 use serde_json::Value;
 
 pub use self::mutation::{ContentMutation, acting_user, patch};
+use super::as_of::{AsOf, row_as_of};
 use super::context::ContextExt as _;
 use super::media_asset::{MEDIA_ASSET_ORDER, MediaAsset};
 use super::page::{List, Nodes, Order, PageArgs};
@@ -189,16 +190,23 @@ pub struct ContentQuery;
 
 #[Object]
 impl ContentQuery {
-    /// One content, if the caller may see it.
+    /// One content, if the caller may see it, now or as it was. What it points to is always shown
+    /// as it is now.
     async fn content(
         &self,
         ctx: &Context<'_>,
         id: ID,
+        as_of: Option<AsOf>,
         min_position: Option<Position>,
     ) -> Result<Option<Content>> {
         ctx.allow(Action::Read)?;
         ctx.reach(min_position).await?;
-        Ok(ctx.row::<ContentRow>(uuid(&id)?).await?.map(Content))
+        let id = uuid(&id)?;
+        let found = match as_of {
+            Some(as_of) => row_as_of::<ContentRow>(ctx, "content", id, as_of).await?,
+            None => ctx.row::<ContentRow>(id).await?,
+        };
+        Ok(found.map(Content))
     }
 
     /// The contents that the caller may see.
