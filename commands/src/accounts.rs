@@ -2,13 +2,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, Duration, Utc};
-use orion_domain::session::Token;
+use chrono::{DateTime, Utc};
+use orion_domain::session::{REFRESH_TOKEN_TTL, Token};
 use orion_domain::values::{Email, Name, Personal, RefreshTokenId, Role, SessionId, UserId};
 use orion_domain::{
     AggregateRoot as _, Session, SessionCommand, SessionError, User, UserCommand, UserError,
 };
-use orion_store::Loaded;
+use orion_store::{Keys, Loaded};
 use rand::RngCore;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -18,12 +18,11 @@ use crate::passwords::{Password, Passwords};
 use crate::policy::Action;
 use crate::unit::{Unit, UseCase};
 
-/// How long a refresh token lives.
-const REFRESH_TOKEN_DAYS: i64 = 30;
-
 /// A session that has just begun or gone on, with the token that only the client keeps.
 ///
-/// The token is `<session id>.<256 random bits>`; the log has its SHA-256.
+/// The token is `<session id>.<generation>.<256 bits>`; the log has its SHA-256. The first secret of a
+/// session is random; each successor's is the HMAC of the token before it, so that it can be given out
+/// again, and so that an old token is known for what it is without a list of old tokens.
 #[derive(Clone, Debug)]
 pub struct SignedIn {
     /// The session.
@@ -36,17 +35,17 @@ pub struct SignedIn {
 impl SignedIn {
     /// A token for a session that begins now.
     fn begin(now: DateTime<Utc>) -> Self {
-        Self::issue(SessionId(Uuid::now_v7()), now)
-    }
-
-    fn issue(session_id: SessionId, now: DateTime<Utc>) -> Self {
         let mut secret = [0; 32];
         rand::rng().fill_bytes(&mut secret);
-        let refresh_token = format!("{session_id}.{}", URL_SAFE_NO_PAD.encode(secret));
+        let session_id = SessionId(Uuid::now_v7());
+        Self::issue(session_id, token_text(session_id, 0, secret), now)
+    }
+
+    fn issue(session_id: SessionId, refresh_token: String, now: DateTime<Utc>) -> Self {
         let token = Token {
             token_id: RefreshTokenId(Uuid::now_v7()),
             token_hash: hash_of(&refresh_token),
-            expires_at: now + Duration::days(REFRESH_TOKEN_DAYS),
+            expires_at: now + REFRESH_TOKEN_TTL,
         };
         Self { session_id, refresh_token: Personal::new(refresh_token), token }
     }
@@ -209,21 +208,95 @@ impl UseCase for LogIn {
 }
 
 /// Replaces a refresh token by its successor.
+///
+/// A token that was replaced just now gets the same successor again: two tabs of one browser race.
+/// One that was replaced earlier is in two hands, and nobody knows which is the thief's: the session
+/// ends.
 #[derive(Debug)]
 pub struct Refresh {
     /// The session, with the new token.
     pub session: SignedIn,
-    presented_hash: Personal<String>,
+    presented: Presented,
     now: DateTime<Utc>,
+}
+
+/// A refresh token as a client shows it.
+#[derive(Clone, Debug)]
+struct Presented {
+    session_id: SessionId,
+    generation: u32,
+    text: Personal<String>,
+}
+
+/// What a refresh token is to its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// The one that is alive, or a forgery of it; its hash tells.
+    Newest,
+    /// Replaced this many times.
+    Replaced(u32),
+    /// Never of this session.
+    Foreign,
+}
+
+/// The most replacements that an old token is followed through: more than 30 days of them.
+const GENERATIONS_MAX: u32 = 100_000;
+
+impl Presented {
+    fn parse(refresh_token: &str) -> Result<Self, Refusal> {
+        let mut parts = refresh_token.splitn(3, '.');
+        let session_id = parts.next().and_then(|id| id.parse().ok()).map(SessionId);
+        let generation = parts.next().and_then(|generation| generation.parse().ok());
+        match (session_id, generation, parts.next()) {
+            (Some(session_id), Some(generation), Some(_)) => {
+                Ok(Self { session_id, generation, text: Personal::new(refresh_token.to_owned()) })
+            }
+            _ => Err(SessionError::InvalidToken.into()),
+        }
+    }
+
+    fn successor(&self, keys: &Keys) -> Self {
+        let generation = self.generation.saturating_add(1);
+        let secret = keys.successor_secret(self.text.expose());
+        let text = token_text(self.session_id, generation, secret);
+        Self { session_id: self.session_id, generation, text: Personal::new(text) }
+    }
+
+    /// Follows the chain of successors from this token to the session's newest.
+    fn standing(&self, session: &Session, keys: &Keys) -> Standing {
+        let Some((newest, hash)) = session.generation() else { return Standing::Foreign };
+        let Some(steps) = newest.checked_sub(self.generation) else { return Standing::Foreign };
+        if steps == 0 {
+            return Standing::Newest;
+        }
+        if steps > GENERATIONS_MAX {
+            return Standing::Foreign;
+        }
+        let last = (0..steps).fold(self.clone(), |token, _| token.successor(keys));
+        if hash_of(last.text.expose()) == *hash {
+            Standing::Replaced(steps)
+        } else {
+            Standing::Foreign
+        }
+    }
+}
+
+fn token_text(session_id: SessionId, generation: u32, secret: [u8; 32]) -> String {
+    format!("{session_id}.{generation}.{}", URL_SAFE_NO_PAD.encode(secret))
 }
 
 impl Refresh {
     /// Reads the token that was shown.
-    pub fn new(refresh_token: &str) -> Result<Self, Refusal> {
-        let session_id = session_of(refresh_token)?;
-        let now = Utc::now();
-        let session = SignedIn::issue(session_id, now);
-        Ok(Self { session, presented_hash: hash_of(refresh_token), now })
+    pub fn new(keys: &Keys, refresh_token: &str) -> Result<Self, Refusal> {
+        Self::at(keys, refresh_token, Utc::now())
+    }
+
+    /// The same at another time.
+    pub fn at(keys: &Keys, refresh_token: &str, now: DateTime<Utc>) -> Result<Self, Refusal> {
+        let presented = Presented::parse(refresh_token)?;
+        let successor = presented.successor(keys).text.expose().clone();
+        let session = SignedIn::issue(presented.session_id, successor, now);
+        Ok(Self { session, presented, now })
     }
 
     /// The session that a refresh token names, if the token is that session's newest.
@@ -231,18 +304,13 @@ impl Refresh {
         bus: &crate::Bus,
         refresh_token: &str,
     ) -> Result<(SessionId, UserId), CommandError> {
-        let session_id = session_of(refresh_token)?;
+        let session_id = Presented::parse(refresh_token)?.session_id;
         let session = bus.store().load::<Session>(session_id.0).await?;
         match session.aggregate.holder_of(&hash_of(refresh_token)) {
             Some(user_id) => Ok((session_id, user_id)),
             None => Err(Refusal::from(SessionError::InvalidToken).into()),
         }
     }
-}
-
-fn session_of(refresh_token: &str) -> Result<SessionId, Refusal> {
-    let session_id = refresh_token.split_once('.').and_then(|(id, _)| id.parse().ok());
-    session_id.map(SessionId).ok_or_else(|| SessionError::InvalidToken.into())
 }
 
 impl UseCase for Refresh {
@@ -255,16 +323,34 @@ impl UseCase for Refresh {
         // Whether there is such a session is nobody's business.
         let invalid = || Refusal::from(SessionError::InvalidToken);
         let user_id = session.aggregate.owner().ok_or_else(invalid)?;
+        let standing = self.presented.standing(&session.aggregate, unit.keys());
+        if standing == Standing::Foreign {
+            return Err(invalid().into());
+        }
+        if session.aggregate.is_revoked() {
+            return Err(Refusal::from(SessionError::Revoked).into());
+        }
         let user = unit.load::<User>(user_id.0).await?;
         if user.aggregate.active_role().is_none() {
             return Err(Refusal::from(UserError::Inactive).into());
         }
-        let rotate = SessionCommand::Rotate {
-            presented_hash: self.presented_hash.clone(),
-            now: self.now,
-            successor: self.session.token.clone(),
-        };
-        unit.handle(&mut session, rotate).await
+        match standing {
+            // The same successor again, which is alive.
+            Standing::Replaced(1) if session.aggregate.has_just_rotated(self.now) => Ok(()),
+            Standing::Replaced(_) => {
+                unit.handle(&mut session, SessionCommand::ReportReuse).await?;
+                unit.refuse_after(SessionError::Reused.into());
+                Ok(())
+            }
+            Standing::Newest | Standing::Foreign => {
+                let rotate = SessionCommand::Rotate {
+                    presented_hash: hash_of(self.presented.text.expose()),
+                    now: self.now,
+                    successor: self.session.token.clone(),
+                };
+                unit.handle(&mut session, rotate).await
+            }
+        }
     }
 
     fn contended(&self) -> Option<Uuid> {

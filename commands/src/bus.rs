@@ -78,7 +78,7 @@ impl Bus {
             let command_id = receipt.as_ref().map_or_else(Uuid::now_v7, |(key, _)| key.command_id);
             let mut unit = Unit::new(&self.store, &self.keys, envelope, command_id);
             use_case.decide(&mut unit).await?;
-            let (mut commit, snapshots) = unit.into_parts();
+            let (mut commit, snapshots, verdict) = unit.into_parts();
             let ids = use_case.ids();
             let changes_nothing = commit.is_empty();
             if let Some((key, input_hash)) = &receipt {
@@ -92,6 +92,9 @@ impl Bus {
                 Ok(appended) => {
                     for snapshot in snapshots {
                         tokio::spawn(snapshot(self.store.clone()));
+                    }
+                    if let Some(refusal) = verdict {
+                        return Err(refusal.into());
                     }
                     let position = (!changes_nothing).then_some(appended.last);
                     return Ok(Done { position, ids });

@@ -112,7 +112,9 @@ impl Governed for Session {
 
     fn action(command: &SessionCommand) -> Action {
         match command {
-            SessionCommand::Start { .. } | SessionCommand::Rotate { .. } => Action::Authenticate,
+            SessionCommand::Start { .. }
+            | SessionCommand::Rotate { .. }
+            | SessionCommand::ReportReuse => Action::Authenticate,
             SessionCommand::Revoke { .. } => Action::ManageOwnAccount,
         }
     }

@@ -90,6 +90,7 @@ pub struct Unit<'a> {
     envelope: &'a Envelope,
     commit: Commit,
     snapshots: Vec<Snapshot>,
+    verdict: Option<Refusal>,
 }
 
 /// Writes a snapshot when the commit has succeeded.
@@ -104,7 +105,7 @@ impl<'a> Unit<'a> {
         command_id: Uuid,
     ) -> Self {
         let commit = Commit::new(envelope.metadata(command_id));
-        Self { store, keys, envelope, commit, snapshots: Vec::new() }
+        Self { store, keys, envelope, commit, snapshots: Vec::new(), verdict: None }
     }
 
     /// Who acts.
@@ -182,7 +183,12 @@ impl<'a> Unit<'a> {
         Ok(())
     }
 
-    pub(crate) fn into_parts(self) -> (Commit, Vec<Snapshot>) {
-        (self.commit, self.snapshots)
+    /// Refuses the command, but writes its events: the attempt itself is a fact.
+    pub fn refuse_after(&mut self, refusal: Refusal) {
+        self.verdict = Some(refusal);
+    }
+
+    pub(crate) fn into_parts(self) -> (Commit, Vec<Snapshot>, Option<Refusal>) {
+        (self.commit, self.snapshots, self.verdict)
     }
 }

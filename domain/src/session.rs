@@ -1,6 +1,6 @@
 //! A session: one family of refresh tokens, of which at most one is alive.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,12 @@ use serde::{Deserialize, Serialize};
 use crate::aggregate::{AggregateRoot, Rejection};
 use crate::event::events;
 use crate::values::{Personal, RefreshTokenId, UserId};
+
+/// How long a refresh token lives.
+pub const REFRESH_TOKEN_TTL: TimeDelta = TimeDelta::days(30);
+
+/// How long after its rotation a token may be shown once more: two tabs of one browser race.
+pub const REUSE_GRACE: TimeDelta = TimeDelta::seconds(10);
 
 /// A refresh token as the log knows it: never the token itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +49,8 @@ pub enum SessionCommand {
         /// The one that takes its place.
         successor: Token,
     },
+    /// A token that was replaced long ago is shown: somebody else has it, or had it.
+    ReportReuse,
     /// The session ends.
     Revoke {
         /// Why: `logout`, `revoked`, `reuse`.
@@ -75,6 +83,11 @@ events! {
             /// The token that is alive.
             token: Token,
         },
+        /// A token that was replaced long ago was shown; the session ends with it.
+        "session.reuse_detected" "1" => ReuseDetected {
+            /// The token that was alive.
+            token_id: RefreshTokenId,
+        },
         /// The session is over, and with it its last token.
         "session.revoked" "1" => Revoked {
             /// The token that was alive.
@@ -100,6 +113,9 @@ pub enum SessionError {
     /// The token was used before, or is not of this session.
     #[error("the refresh token is not valid")]
     InvalidToken,
+    /// The token was replaced before; the session is over.
+    #[error("the refresh token was used before")]
+    Reused,
     /// The token is too old.
     #[error("the refresh token has expired")]
     Expired,
@@ -112,13 +128,16 @@ impl Rejection for SessionError {
             Self::AlreadyExists => "ALREADY_EXISTS",
             Self::Revoked => "SESSION_REVOKED",
             Self::InvalidToken => "INVALID_REFRESH_TOKEN",
+            Self::Reused => "REFRESH_TOKEN_REUSED",
             Self::Expired => "REFRESH_TOKEN_EXPIRED",
         }
     }
 
     fn field(&self) -> Option<&'static str> {
         match self {
-            Self::InvalidToken | Self::Expired | Self::Revoked => Some("refreshToken"),
+            Self::InvalidToken | Self::Reused | Self::Expired | Self::Revoked => {
+                Some("refreshToken")
+            }
             Self::NotFound | Self::AlreadyExists => None,
         }
     }
@@ -134,6 +153,8 @@ pub struct Session(Option<State>);
 struct State {
     user_id: UserId,
     token: Token,
+    /// How often the token was replaced.
+    generation: u32,
     revoked: bool,
 }
 
@@ -142,6 +163,20 @@ impl Session {
     pub fn holder_of(&self, presented_hash: &Personal<String>) -> Option<UserId> {
         let state = self.0.as_ref().filter(|state| !state.revoked)?;
         (state.token.token_hash == *presented_hash).then_some(state.user_id)
+    }
+
+    /// How often the token was replaced, and the SHA-256 of the one that is alive or was last.
+    pub fn generation(&self) -> Option<(u32, &Personal<String>)> {
+        self.0.as_ref().map(|state| (state.generation, &state.token.token_hash))
+    }
+
+    /// True while the newest token has only just replaced the one before.
+    pub fn has_just_rotated(&self, now: DateTime<Utc>) -> bool {
+        // A token lives for a fixed time, so its end tells when it was issued.
+        self.0.as_ref().is_some_and(|state| {
+            state.generation > 0
+                && now - (state.token.expires_at - REFRESH_TOKEN_TTL) <= REUSE_GRACE
+        })
     }
 
     /// True when the session has ended.
@@ -158,7 +193,7 @@ impl State {
 
 impl AggregateRoot for Session {
     const EVENT_TYPES: &'static [(&'static str, &'static str)] = SessionEvent::TYPES;
-    const SNAPSHOT_SHAPE: i32 = 1;
+    const SNAPSHOT_SHAPE: i32 = 2;
 
     fn exists(&self) -> bool {
         self.0.is_some()
@@ -174,8 +209,17 @@ impl AggregateRoot for Session {
                 SessionEvent::Started { user_id, token, ip, user_agent }
             }
             (Some(_), SessionCommand::Start { .. }) => return Err(SessionError::AlreadyExists),
-            (None, SessionCommand::Rotate { .. } | SessionCommand::Revoke { .. }) => {
-                return Err(SessionError::NotFound);
+            (
+                None,
+                SessionCommand::Rotate { .. }
+                | SessionCommand::ReportReuse
+                | SessionCommand::Revoke { .. },
+            ) => return Err(SessionError::NotFound),
+            (Some(state), SessionCommand::ReportReuse) => {
+                state.alive()?;
+                let token_id = state.token.token_id;
+                let revoked = SessionEvent::Revoked { token_id, reason: "reuse".to_owned() };
+                return Ok(vec![SessionEvent::ReuseDetected { token_id }, revoked]);
             }
             (Some(state), SessionCommand::Rotate { presented_hash, now, successor }) => {
                 state.alive()?;
@@ -222,13 +266,15 @@ impl Aggregate for Session {
     fn apply(&mut self, event: SessionEvent) {
         match event {
             SessionEvent::Started { user_id, token, .. } => {
-                self.0 = Some(State { user_id, token, revoked: false });
+                self.0 = Some(State { user_id, token, generation: 0, revoked: false });
             }
             SessionEvent::Rotated { token, .. } => {
                 if let Some(state) = &mut self.0 {
                     state.token = token;
+                    state.generation += 1;
                 }
             }
+            SessionEvent::ReuseDetected { .. } => {}
             SessionEvent::Revoked { .. } => {
                 if let Some(state) = &mut self.0 {
                     state.revoked = true;

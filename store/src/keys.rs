@@ -19,6 +19,7 @@ pub struct Keys {
     fingerprint: [u8; 32],
     claims: [u8; 32],
     receipts: [u8; 32],
+    refresh: [u8; 32],
     credentials: [u8; 32],
 }
 
@@ -49,6 +50,7 @@ impl Keys {
             fingerprint: derive("orion fingerprint 1"),
             claims: derive("orion claims 1"),
             receipts: derive("orion receipts 1"),
+            refresh: derive("orion refresh 1"),
             credentials: derive("orion credentials 1"),
         }
     }
@@ -93,6 +95,12 @@ impl Keys {
     /// What a receipt remembers of an input; it tells nothing of the input without the key.
     pub fn input_hash(&self, input: &[u8]) -> Vec<u8> {
         mac(&self.receipts, input).to_vec()
+    }
+
+    /// The secret of the refresh token that follows another: whoever has the one and not the key
+    /// cannot guess the other, and the server can give it out twice.
+    pub fn successor_secret(&self, refresh_token: &str) -> [u8; 32] {
+        mac(&self.refresh, refresh_token.as_bytes())
     }
 
     /// Encrypts a credential for one place; it opens only there.

@@ -20,6 +20,8 @@ mod subscription;
 mod trend;
 mod user;
 
+use std::time::Duration;
+
 use async_graphql::dataloader::DataLoader;
 use async_graphql::{MergedObject, Request, Schema};
 
@@ -61,6 +63,9 @@ pub type OrionSchema = Schema<Query, Mutation, Subscription>;
 /// How deep a query may nest.
 const DEPTH_MAX: usize = 15;
 
+/// How long a loader waits for more of the same: long enough for the fields of one level to ask.
+const GATHER_FOR: Duration = Duration::from_micros(500);
+
 /// Builds the schema over an application.
 pub fn schema(app: App) -> OrionSchema {
     builder().data(app).finish()
@@ -86,5 +91,5 @@ pub fn request_of(request: Request, app: &App, caller: Caller) -> Request {
 /// Loads rows for one caller. Each request has its own, so that nothing stale is served from it.
 pub fn loader(app: &App, caller: &Caller) -> DataLoader<Reader> {
     let reader = Reader { pool: app.pool.clone(), actor: caller.actor };
-    DataLoader::new(reader, tokio::spawn).delay(std::time::Duration::from_micros(100))
+    DataLoader::new(reader, tokio::spawn).delay(GATHER_FOR)
 }

@@ -1,5 +1,6 @@
 //! From registration to logout, and everything that does not get in.
 
+use chrono::{TimeDelta, Utc};
 use futures::future::join_all;
 use orion_commands::{
     Actor, Bus, ChangePassword, Client, CommandError, Done, LogIn, ManageUser, Password, Passwords,
@@ -38,7 +39,7 @@ async fn log_in(world: &World, email: &str, password: &str) -> Result<UserId, Co
 
 /// Shows a refresh token; returns the next one.
 async fn refresh(bus: &Bus, token: &str) -> Result<String, CommandError> {
-    let refresh = Refresh::new(token)?;
+    let refresh = Refresh::new(bus.keys(), token)?;
     bus.run(&orion_commands::Envelope::of(Actor::Anonymous), &refresh).await?;
     Ok(refresh.session.refresh_token.expose().clone())
 }
@@ -137,8 +138,16 @@ async fn of_many_registrations_of_one_mail_one_succeeds() {
     assert_eq!(world.events("user.registered").await, 1);
 }
 
+/// Refreshes as if it were later.
+async fn refresh_later(bus: &Bus, token: &str, seconds: i64) -> Result<String, CommandError> {
+    let now = Utc::now() + TimeDelta::seconds(seconds);
+    let refresh = Refresh::at(bus.keys(), token, now)?;
+    bus.run(&orion_commands::Envelope::of(Actor::Anonymous), &refresh).await?;
+    Ok(refresh.session.refresh_token.expose().clone())
+}
+
 #[tokio::test]
-async fn a_refresh_token_works_once() {
+async fn a_refresh_token_is_replaced_by_one_successor() {
     let world = World::new().await;
     let (ada, first) = registered(&world, "ada@example.org").await;
     let second = refresh(&world.bus, &first).await.unwrap();
@@ -146,23 +155,75 @@ async fn a_refresh_token_works_once() {
     let owner = Refresh::owner(&world.bus, &second).await.unwrap();
     assert_eq!(Some(owner.1), ada.user_id());
     assert!(Refresh::owner(&world.bus, &first).await.is_err());
-
-    let stranger = format!("{}.{}", Uuid::now_v7(), first.split_once('.').unwrap().1);
-    for token in [first.as_str(), &stranger, "", "no token", "."] {
-        let expected = ("INVALID_REFRESH_TOKEN", Some("refreshToken"));
-        assert_eq!(refresh_code(&world, token).await, expected, "{token:?}");
-    }
+    // Within the grace the same successor is given out again, and it is alive.
+    assert_eq!(refresh_later(&world.bus, &first, 9).await.unwrap(), second);
+    assert_eq!(world.events("session.rotated").await, 1);
     refresh(&world.bus, &second).await.unwrap();
 }
 
 #[tokio::test]
-async fn of_two_who_show_one_token_one_gets_the_next() {
+async fn what_was_never_a_token_is_not_valid_and_harms_nobody() {
+    let world = World::new().await;
+    let (_, first) = registered(&world, "ada@example.org").await;
+    let second = refresh(&world.bus, &first).await.unwrap();
+    let (session, rest) = first.split_once('.').unwrap();
+    let (_, secret) = rest.split_once('.').unwrap();
+    let forged = [
+        format!("{}.{rest}", Uuid::now_v7()),
+        format!("{session}.0.AAAA{}", &secret[4..]),
+        format!("{session}.1.{secret}"),
+        format!("{session}.7.{secret}"),
+        format!("{session}.-1.{secret}"),
+        format!("{session}.0"),
+        String::new(),
+        "no token".to_owned(),
+        "..".to_owned(),
+    ];
+    for token in &forged {
+        let expected = ("INVALID_REFRESH_TOKEN", Some("refreshToken"));
+        assert_eq!(refresh_code(&world, token).await, expected, "{token:?}");
+    }
+    assert_eq!(world.events("session.revoked").await, 0);
+    refresh(&world.bus, &second).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_that_was_replaced_long_ago_ends_the_session() {
+    for (rotations, seconds) in [(1, 11), (2, 0), (5, 0)] {
+        let world = World::new().await;
+        let (_, first) = registered(&world, "ada@example.org").await;
+        let mut newest = first.clone();
+        for _ in 0..rotations {
+            newest = refresh(&world.bus, &newest).await.unwrap();
+        }
+        let Err(CommandError::Refused(refused)) = refresh_later(&world.bus, &first, seconds).await
+        else {
+            panic!("a thief got in")
+        };
+        assert_eq!(refused.code, "REFRESH_TOKEN_REUSED");
+        assert_eq!(world.events("session.reuse_detected").await, 1);
+        assert_eq!(world.events("session.revoked").await, 1);
+        // The thief may have the newest one: it is over too, and the attempt is told once.
+        assert_eq!(refresh_code(&world, &newest).await.0, "SESSION_REVOKED");
+        assert_eq!(refresh_code(&world, &first).await.0, "SESSION_REVOKED");
+        assert_eq!(world.events("session.reuse_detected").await, 1);
+    }
+}
+
+#[tokio::test]
+async fn all_who_show_one_token_at_once_get_the_same_successor() {
     let world = World::new().await;
     let other = world.another_bus().await;
-    let (_, token) = registered(&world, "ada@example.org").await;
-    let (one, two) = tokio::join!(refresh(&world.bus, &token), refresh(&other, &token));
-    assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
-    assert_eq!(world.events("session.rotated").await, 1);
+    let (_, mut token) = registered(&world, "ada@example.org").await;
+    for round in 1..=5 {
+        let buses = [&world.bus, &other, &world.bus, &other];
+        let answers = join_all(buses.map(|bus| refresh(bus, &token))).await;
+        let answers: Vec<String> = answers.into_iter().map(Result::unwrap).collect();
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+        assert_eq!(world.events("session.rotated").await, round);
+        token.clone_from(&answers[0]);
+    }
+    assert_eq!(world.events("session.revoked").await, 0);
 }
 
 #[tokio::test]
@@ -213,7 +274,7 @@ async fn a_refused_refresh_writes_nothing() {
     assert_eq!(refresh_code(&world, &token).await.0, "USER_INACTIVE");
     assert_eq!(world.events("session.rotated").await, 0);
     manage(UserCommand::Reactivate).await;
-    let refresh = Refresh::new(&token).unwrap();
+    let refresh = Refresh::new(world.bus.keys(), &token).unwrap();
     world.run(Actor::Anonymous, &refresh).await.unwrap();
 }
 

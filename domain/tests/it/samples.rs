@@ -128,6 +128,7 @@ fn sessions() -> Vec<Event> {
                 expires_at: at("2026-03-02T12:00:00Z"),
             },
         },
+        SessionEvent::ReuseDetected { token_id: SUCCESSOR },
         SessionEvent::Revoked { token_id: SUCCESSOR, reason: "logout".to_owned() },
     ]
     .map(Event::from)

@@ -1,6 +1,6 @@
 //! Decisions about sessions: one refresh token lives at a time.
 
-use orion_domain::session::Token;
+use orion_domain::session::{REFRESH_TOKEN_TTL, Token};
 use orion_domain::{AggregateRoot, Session, SessionCommand, SessionError, SessionEvent};
 
 use crate::fixtures::{
@@ -102,6 +102,31 @@ fn a_session_is_revoked_with_its_living_token() {
 }
 
 #[test]
+fn a_reported_reuse_ends_the_session() {
+    given::<Session>([]).when(SessionCommand::ReportReuse).rejects(SessionError::NotFound);
+    let detected = SessionEvent::ReuseDetected { token_id: SECOND_TOKEN };
+    let revoked = SessionEvent::Revoked { token_id: SECOND_TOKEN, reason: "reuse".to_owned() };
+    given::<Session>([session_started(), session_rotated()])
+        .when(SessionCommand::ReportReuse)
+        .emits([detected.clone(), revoked.clone()]);
+    given::<Session>([session_started(), session_rotated(), detected, revoked])
+        .when(SessionCommand::ReportReuse)
+        .rejects(SessionError::Revoked);
+}
+
+#[test]
+fn a_rotation_is_recent_for_ten_seconds() {
+    let issued = at("2026-03-01T12:00:00Z");
+    let token = Token { expires_at: issued + REFRESH_TOKEN_TTL, ..second_token() };
+    let rotated = SessionEvent::Rotated { user_id: ADA, previous: FIRST_TOKEN, token };
+    let session = fold::<Session>([session_started(), rotated]);
+    assert!(session.has_just_rotated(at("2026-03-01T12:00:10Z")));
+    assert!(!session.has_just_rotated(at("2026-03-01T12:00:10.001Z")));
+    assert_eq!(session.generation(), Some((1, &secret("hash-2"))));
+    assert!(!fold::<Session>([session_started()]).has_just_rotated(issued));
+}
+
+#[test]
 fn a_revoked_session_is_over() {
     for command in [rotate("hash-1", "2026-03-01T11:00:00Z", second_token()), revoke("logout")] {
         given::<Session>([session_started(), revoked()])
@@ -135,6 +160,7 @@ fn refusals_have_stable_codes() {
         (SessionError::AlreadyExists, "ALREADY_EXISTS", None),
         (SessionError::Revoked, "SESSION_REVOKED", Some("refreshToken")),
         (SessionError::InvalidToken, "INVALID_REFRESH_TOKEN", Some("refreshToken")),
+        (SessionError::Reused, "REFRESH_TOKEN_REUSED", Some("refreshToken")),
         (SessionError::Expired, "REFRESH_TOKEN_EXPIRED", Some("refreshToken")),
     ]);
 }

@@ -62,6 +62,7 @@ impl Table for RefreshTokenRow {
             SessionEvent::Started { token, .. } => vec![token.token_id.0],
             SessionEvent::Rotated { previous, token, .. } => vec![previous.0, token.token_id.0],
             SessionEvent::Revoked { token_id, .. } => vec![token_id.0],
+            SessionEvent::ReuseDetected { .. } => vec![], // the revocation shows
         }
     }
 
@@ -77,6 +78,7 @@ impl Table for RefreshTokenRow {
             SessionEvent::Rotated { .. } | SessionEvent::Revoked { .. } => {
                 row.map(|row| row.revoked(fact))
             }
+            SessionEvent::ReuseDetected { .. } => row,
         }
     }
 }

@@ -46,6 +46,7 @@ impl Table for SessionRow {
             SessionEvent::Started { .. }
             | SessionEvent::Rotated { .. }
             | SessionEvent::Revoked { .. } => vec![fact.aggregate_id],
+            SessionEvent::ReuseDetected { .. } => vec![], // the revocation shows
         }
     }
 
@@ -73,6 +74,7 @@ impl Table for SessionRow {
                 revoked_reason: Some(reason.clone()),
                 ..row
             }),
+            SessionEvent::ReuseDetected { .. } => row,
         }
     }
 }

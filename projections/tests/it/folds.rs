@@ -38,7 +38,7 @@ const ACCOUNT: Uuid = id(0x501);
 
 /// Which documented tables each event type shows in; every event shows in `projection.streams`.
 #[rustfmt::skip] // One entry a line.
-const SHOWN_IN: [(&str, &[&str]); 44] = [
+const SHOWN_IN: [(&str, &[&str]); 45] = [
     ("user.registered", &["orion.users", "orion.user_settings"]),
     ("user.profile_updated", &["orion.users"]),
     ("user.email_verified", &["orion.users"]),
@@ -52,6 +52,7 @@ const SHOWN_IN: [(&str, &[&str]); 44] = [
     ("user.oauth_account_unlinked", &["orion.oauth_accounts"]),
     ("session.started", &["orion.refresh_tokens"]),
     ("session.rotated", &["orion.refresh_tokens"]),
+    ("session.reuse_detected", &[]),
     ("session.revoked", &["orion.refresh_tokens"]),
     ("trend.detected", &["orion.trends"]),
     ("trend.rescored", &["orion.trends"]),

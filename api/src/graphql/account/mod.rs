@@ -73,7 +73,7 @@ impl AccountMutation {
         input: RefreshSessionInput,
     ) -> Result<AuthPayload> {
         ctx.allow(Action::Authenticate)?;
-        let refresh = match Refresh::new(&input.refresh_token) {
+        let refresh = match Refresh::new(ctx.app().bus.keys(), &input.refresh_token) {
             Ok(refresh) => refresh,
             Err(refusal) => return Ok(AuthPayload::refused(refusal)),
         };
