@@ -29,7 +29,8 @@ pub trait Reactor: Send + Sync {
 
     /// Does what an event asks for. An error means: try again.
     ///
-    /// It may be called again for an event that it has seen; [`envelope`] makes a repeat harmless.
+    /// It may be called again for an event that it has seen: give the command an id
+    /// that comes from the position, so that a repeat does nothing.
     fn react(
         &self,
         bus: &Bus,
