@@ -3,6 +3,7 @@
 use orion_domain::publish::Destination;
 use orion_domain::values::{
     ContentId, ContentStatus, Json, Personal, PlatformName, PublishId, SocialAccountId, UserId,
+    check_settings,
 };
 use orion_domain::{
     Content, ContentError, Publish, PublishCommand, SocialAccount, SocialAccountError, User,
@@ -102,6 +103,7 @@ impl UseCase for UpdateSettings {
     }
 
     async fn decide(&self, unit: &mut Unit<'_>) -> Result<(), CommandError> {
+        check_settings(&self.change).map_err(Refusal::from)?;
         let mut user = unit.load_to_change::<User>(self.user_id.0).await?;
         let mut settings =
             user.aggregate.settings().map_or(Value::Null, |json| json.as_value().clone());

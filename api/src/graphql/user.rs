@@ -3,6 +3,7 @@
 use async_graphql::{Context, Enum, ID, InputObject, Json, Object, Result};
 use chrono::{DateTime, Utc};
 use orion_commands::{Action, Actor};
+use orion_domain::values::effective_settings;
 use orion_projections::tables::{OAuthAccountRow, SessionRow, UserRow, UserSettingsRow};
 use serde_json::Value;
 
@@ -184,9 +185,9 @@ impl UserSettings {
     async fn user_id(&self) -> ID {
         self.0.row.user_id.into()
     }
-    /// All of them, as an object.
-    async fn settings(&self) -> Json<&Value> {
-        Json(&self.0.row.settings)
+    /// All of them, as an object: what was chosen, and the defaults for the rest.
+    async fn settings(&self) -> Json<Value> {
+        Json(effective_settings(&self.0.row.settings))
     }
     /// When the user registered.
     async fn created_at(&self) -> DateTime<Utc> {

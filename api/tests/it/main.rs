@@ -22,6 +22,7 @@ mod rest;
 mod schema;
 mod sdl;
 mod server;
+mod settings;
 mod subscriptions;
 mod websocket;
 mod world;

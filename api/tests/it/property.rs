@@ -147,7 +147,9 @@ fn input(mutation: &str, ids: &Ids, rng: &mut StdRng) -> Value {
         "updateProfile" => {
             json!({ "username": format!("u{}", rng.random_range(0..3)), "bio": text(rng) })
         }
-        "updateSettings" => json!({ "settings": { text(rng): rng.random_range(0..3), "b": null } }),
+        "updateSettings" => {
+            json!({ "settings": { "dashboard_preferences": { "items_per_page": rng.random_range(0..3) } } })
+        }
         _ => panic!("no input for {mutation}"),
     };
     if takes(mutation, "expectedVersion") && rng.random_bool(0.1) {

@@ -170,7 +170,7 @@ fn odd_values(world: &World) -> Vec<(&Client, &'static str, Value, &'static str,
             "NAME_TAKEN",
             "name",
         ),
-        (viewer, "updateSettings", json!({ "settings": nul() }), "INVALID_CHARACTER", "settings"),
+        (viewer, "updateSettings", json!({ "settings": nul() }), "UNKNOWN_SETTING", "settings"),
         (viewer, "updateSettings", json!({ "settings": 7 }), "MALFORMED", "settings"),
         (viewer, "updateProfile", json!({ "timezone": "Mars/Base" }), "MALFORMED", "timezone"),
         (viewer, "updateProfile", json!({ "username": "a b" }), "MALFORMED", "username"),
@@ -524,7 +524,11 @@ async fn a_stale_version_is_a_conflict() {
         (&world.admin, "disableProvider", json!({ "providerId": world.provider })),
         (&world.admin, "deactivateUser", json!({ "userId": world.viewer_id })),
         (&world.ada, "updateProfile", json!({ "name": "Ada L." })),
-        (&world.ada, "updateSettings", json!({ "settings": { "a": 1 } })),
+        (
+            &world.ada,
+            "updateSettings",
+            json!({ "settings": { "dashboard_preferences": { "items_per_page": 7 } } }),
+        ),
     ] {
         let payload = client.mutate(mutation, with(input, "expectedVersion", 99), "").await;
         expect(&payload, mutation, "VERSION_CONFLICT", Some("expectedVersion"));

@@ -36,13 +36,18 @@ async fn settings(world: &World, of: Actor) -> Value {
 async fn a_change_keeps_what_it_does_not_name() {
     let world = World::new().await;
     let ada = registered(&world).await;
-    let first = json!({ "theme": "dark", "mail": { "weekly": true, "daily": false } });
+    let first = json!({
+        "dashboard_preferences": { "theme": "dark", "items_per_page": 10 },
+        "pipeline_config": { "default_tone": "dry" },
+    });
     world.run(ada, &update(ada, first.clone())).await.unwrap();
     assert_eq!(settings(&world, ada).await, first);
 
-    let change = json!({ "mail": { "daily": true }, "theme": null, "list": [1] });
+    let change = json!({
+        "dashboard_preferences": { "theme": "light", "items_per_page": null }, "pipeline_config": null,
+    });
     world.run(ada, &update(ada, change.clone())).await.unwrap();
-    let merged = json!({ "mail": { "weekly": true, "daily": true }, "list": [1] });
+    let merged = json!({ "dashboard_preferences": { "theme": "light" } });
     assert_eq!(settings(&world, ada).await, merged);
 
     let same = world.run(ada, &update(ada, change)).await.unwrap();
@@ -53,25 +58,29 @@ async fn a_change_keeps_what_it_does_not_name() {
 async fn concurrent_changes_of_different_keys_all_hold() {
     let world = World::new().await;
     let ada = registered(&world).await;
-    let changes: Vec<_> = (0..8)
-        .map(|n| update(ada, Value::Object([(format!("key{n}"), json!(n))].into_iter().collect())))
-        .collect();
+    let keys = ["default_niche", "default_tone", "default_platform", "visual_style"];
+    let changes = keys.map(|key| update(ada, json!({ "pipeline_config": { key: "chosen" } })));
     let envelope = Envelope::of(ada);
     let done = join_all(changes.iter().map(|change| world.bus.run(&envelope, change))).await;
     assert!(done.iter().all(Result::is_ok), "{done:?}");
-    assert_eq!(settings(&world, ada).await.as_object().map(serde_json::Map::len), Some(8));
+    let settings = settings(&world, ada).await;
+    assert!(keys.iter().all(|key| settings["pipeline_config"][key] == "chosen"), "{settings}");
 }
 
 #[tokio::test]
-async fn settings_are_ones_own_and_fit_the_database() {
+async fn settings_are_ones_own_and_have_the_documented_shape() {
     let world = World::new().await;
     let (ada, eve) = (registered(&world).await, registered(&world).await);
-    let foreign = world.run(eve, &update(ada, json!({ "theme": "light" }))).await;
+    let theme = |theme: &str| json!({ "dashboard_preferences": { "theme": theme } });
+    let foreign = world.run(eve, &update(ada, theme("light"))).await;
     assert_eq!(code(foreign), ("NOT_FOUND", None));
     for (bad, expected) in [
-        (json!({ "nul": "\0" }), "INVALID_CHARACTER"),
-        (json!({ "big": "x".repeat(300_000) }), "TOO_LONG"),
+        (theme("pink"), "MALFORMED"),
+        (json!({ "pipeline_config": { "default_tone": "\0" } }), "MALFORMED"),
+        (json!({ "pipeline_config": { "default_tone": "x".repeat(257) } }), "MALFORMED"),
+        (json!({ "theme": "light" }), "UNKNOWN_SETTING"),
     ] {
         assert_eq!(code(world.run(ada, &update(ada, bad)).await), (expected, Some("settings")));
     }
+    assert_eq!(world.events("user.settings_updated").await, 0);
 }
