@@ -8,8 +8,13 @@ mod metrics;
 use axum::Json;
 use axum::Router;
 use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::http::header::{AUTHORIZATION, USER_AGENT};
+use axum::http::header::{
+    AUTHORIZATION, CACHE_CONTROL, REFERRER_POLICY, USER_AGENT, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::middleware::map_response;
+use axum::response::Response;
 use axum::routing::{get, post};
 use orion_commands::Client;
 use tower_http::limit::RequestBodyLimitLayer;
@@ -46,7 +51,18 @@ pub fn router(shared: Shared) -> Router {
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(metrics::metrics))
         .layer(RequestBodyLimitLayer::new(BODY_MAX))
+        .layer(map_response(with_security_headers))
         .with_state(shared)
+}
+
+/// Answers are data for the one who asked: not to be guessed at, framed, kept or told to others.
+async fn with_security_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// The keys that access tokens are signed with, for those who check them by themselves.

@@ -76,3 +76,20 @@ async fn every_answer_says_how_old_it_may_be() {
     let ahead = json!({ "min": (written + 1).to_string() });
     ada.ask(read, ahead).await.fails("POSITION_AHEAD");
 }
+
+#[tokio::test]
+async fn every_answer_has_the_security_headers() {
+    let database = database().await;
+    let server = Server::start(&database.url).await;
+    for path in ["/graphql", "/graphiql", "/health/live", "/api/v1/auth/me", "/nowhere"] {
+        let answer = http().get(format!("{}{path}", server.url())).send().await.unwrap();
+        for (header, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "no-referrer"),
+            ("cache-control", "no-store"),
+        ] {
+            assert_eq!(answer.headers()[header], value, "{path} {header}");
+        }
+    }
+}
