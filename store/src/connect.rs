@@ -94,8 +94,9 @@ pub async fn connect(url: &str, size: u32) -> Result<PgPool, ConnectError> {
                 Ok(())
             })
         })
-        // The append's lock is held for one batch at a time; who waits longer waits in vain.
-        .connect_with(options(url)?.options([("lock_timeout", "5s")]))
+        // The append's lock is held for one batch at a time; who waits longer waits in vain. Less
+        // than the append's own patience, so that PostgreSQL gives up before it is left alone.
+        .connect_with(options(url)?.options([("lock_timeout", "3s")]))
         .await
         .map_err(ConnectError::Unreachable)
 }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::eventually::eventually;
 use crate::log::Records;
-use crate::server::{DataDir, Server, Settings};
+use crate::server::{ADMIN_PASSWORD, DataDir, Server, Settings};
 
 /// The exit status of a server that cannot start.
 const CANNOT_START: i32 = 2;
@@ -224,4 +224,30 @@ async fn an_event_of_an_unknown_type_stops_the_read_model_also_over_a_restart() 
     ada.at(server.url()).detect_trend("fine again").await;
     records.assert_in_order().await;
     records.assert_projected().await;
+}
+
+#[tokio::test]
+async fn rights_that_are_withdrawn_while_the_read_model_stands_are_gone() {
+    let database = database().await;
+    let server = Server::start(&database.url).await;
+    let (admin, (_, bob_id)) = (server.admin().await, server.anonymous().register("bob").await);
+    let role = |role: &str| json!({ "userId": bob_id, "role": role });
+    admin.mutate("changeRole", role("ADMIN"), "").await.done();
+    let bob = admin.sign_in("bob@example.org", ADMIN_PASSWORD).await;
+    let records = Records::of(&database.url).await;
+    let execute = async |sql: &str| records.pool.execute(sql).await.unwrap();
+    execute("ALTER TABLE orion.trends ADD CONSTRAINT refused_by_the_test CHECK (topic <> 'boom')")
+        .await;
+    let boom = json!({ "topic": "boom", "source": "s" });
+    admin.mutate("detectTrend", boom, "").await;
+    stopped(&records).await.expect("the projection has stopped");
+
+    let users = "{ users { totalCount } }";
+    bob.query(users, json!({})).await;
+    let demoted = admin.mutate("changeRole", role("VIEWER"), "").await;
+    assert_eq!(demoted.0["errors"], json!([]));
+    bob.ask(users, json!({})).await.fails("FORBIDDEN");
+    let deactivated = admin.mutate("deactivateUser", json!({ "userId": bob_id }), "").await;
+    assert_eq!(deactivated.0["errors"], json!([]));
+    bob.ask("{ me { id } }", json!({})).await.fails("UNAUTHENTICATED");
 }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use orion_commands::reactors::expire_trends;
-use orion_commands::{Actor, Single};
+use orion_commands::{Actor, Envelope, Single};
 use orion_domain::values::{Score, TrendStatus};
 use orion_domain::{Trend, TrendCommand};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::fixtures::{World, eventually};
+use crate::fixtures::{World, code, eventually};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -96,4 +96,19 @@ async fn a_short_time_to_live_is_kept_too() {
     .await;
     stop.cancel();
     timer.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_rescored_since_the_search_does_not_expire() {
+    let world = World::new().await;
+    let trend = old_trend(&world, None).await;
+    let due = world.bus.log().resting_since("trend", &["trend.detected"], HOUR, 10).await.unwrap();
+    assert_eq!(due.iter().map(|due| (due.id, due.version)).collect::<Vec<_>>(), [(trend, 1)]);
+    let score = Score::parse(0.9).unwrap();
+    let rescore = Single::<Trend>::new(trend, TrendCommand::Rescore { score });
+    world.run(Actor::System, &rescore).await.unwrap();
+    let found = Envelope { expected_version: Some(due[0].version), ..Envelope::of(Actor::System) };
+    let expire = Single::<Trend>::new(trend, TrendCommand::Expire);
+    assert_eq!(code(world.bus.run(&found, &expire).await).0, "VERSION_CONFLICT");
+    assert_eq!(status(&world, trend).await, Some(TrendStatus::Active));
 }

@@ -1,10 +1,12 @@
 //! Appending: one order without gaps, all or nothing, and no refusal that hurts a neighbour.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use futures::future::join_all;
 use futures::poll;
 use orion_store::{AppendError, Appended, Commit, Log, Position, Receipt, ReceiptKey};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -375,4 +377,17 @@ async fn a_full_queue_refuses_at_once_and_loses_nothing() {
     assert!(overloaded > 0);
     assert_eq!(written + overloaded, 5000);
     assert_eq!(world.rows().await.len(), written + 1);
+}
+
+#[tokio::test]
+async fn a_writer_that_hangs_elsewhere_is_waited_for_briefly_only() {
+    let world = World::new().await;
+    let mut hung = PgConnection::connect(world.url()).await.unwrap();
+    hung.execute("SELECT pg_advisory_lock(7165914211)").await.unwrap();
+    let refused =
+        tokio::time::timeout(Duration::from_secs(25), world.log.append(one_event())).await;
+    assert!(matches!(refused, Ok(Err(AppendError::Unavailable(_)))), "{refused:?}");
+    hung.close().await.unwrap();
+    world.log.append(one_event()).await.unwrap();
+    assert_eq!(world.rows().await.len(), 1);
 }
