@@ -23,6 +23,7 @@ use crate::config::{Config, ConfigError};
 use crate::graphql::context::App;
 use crate::graphql::schema;
 use crate::http::{Shared, router};
+use crate::telemetry::chain;
 
 /// How long open requests may take to end when the server stops.
 const DRAIN_FOR: Duration = Duration::from_secs(3);
@@ -76,17 +77,6 @@ pub enum StartError {
         /// What the system says.
         source: std::io::Error,
     },
-}
-
-/// An error with its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text.replace('\n', " ")
 }
 
 /// Runs a server until `stop`.

@@ -15,6 +15,8 @@ use orion_domain::Rejection;
 use tracing::error;
 use uuid::Uuid;
 
+use crate::telemetry::chain;
+
 /// Why a command was refused: something that the caller can act on.
 #[derive(Clone, Debug, SimpleObject)]
 pub struct UserError {
@@ -61,13 +63,7 @@ pub fn coded(message: impl Into<String>, code: &'static str) -> Error {
 /// A failure of ours: logged once with all its causes; the client gets an id to ask about it.
 pub fn internal(failure: impl std::error::Error) -> Error {
     let trace_id = Uuid::now_v7();
-    let mut causes = failure.to_string();
-    let mut source = failure.source();
-    while let Some(cause) = source {
-        causes = format!("{causes}: {cause}");
-        source = cause.source();
-    }
-    error!(%trace_id, error = causes, "request failed");
+    error!(%trace_id, error = chain(&failure), "request failed");
     Error::new("something went wrong on our side").extend_with(|_, extensions| {
         extensions.set("code", "INTERNAL");
         extensions.set("traceId", trace_id.to_string());

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::context::ContextExt as _;
 use super::error::{bad_input, internal};
-use super::page::{PAGE_MAX, TotalCount};
+use super::page::{TotalCount, page_size};
 use super::scalars::{Position, uuid};
 
 /// An event of the log.
@@ -150,14 +150,7 @@ impl EventQuery {
     ) -> Result<Connection<EventCursor, Event, TotalCount>> {
         ctx.allow(Action::Audit)?;
         ctx.reach(min_position).await?;
-        let (size, from_end) = match (first, last) {
-            (Some(_), Some(_)) => return Err(bad_input("give first or last, not both")),
-            (None, Some(last)) => (last, true),
-            (first, None) => (first.unwrap_or(25), false),
-        };
-        if !(0..=PAGE_MAX).contains(&size) {
-            return Err(bad_input(format!("first and last are 0 to {PAGE_MAX}, not {size}")));
-        }
+        let (size, from_end) = page_size(first, last)?;
         let cursor = |text: Option<String>| {
             text.map(|text| EventCursor::decode_cursor(&text).map_err(bad_input)).transpose()
         };

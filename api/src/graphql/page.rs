@@ -14,7 +14,7 @@ use super::error::{bad_input, internal};
 use super::reader::{Condition, CountKey, Entity, Found, ListKey};
 
 /// The most nodes in one page.
-pub const PAGE_MAX: i32 = 100;
+const PAGE_MAX: i32 = 100;
 
 /// The nodes in a page of which nobody said how long it is.
 const PAGE_DEFAULT: i32 = 25;
@@ -111,14 +111,7 @@ pub struct Page {
 impl PageArgs {
     /// Checks the arguments for the list of one table in one order.
     fn parse(self, list: &str, sql_type: &str) -> Result<Page> {
-        let (size, from_end) = match (self.first, self.last) {
-            (Some(_), Some(_)) => return Err(bad_input("give first or last, not both")),
-            (None, Some(last)) => (last, true),
-            (first, None) => (first.unwrap_or(PAGE_DEFAULT), false),
-        };
-        if !(0..=PAGE_MAX).contains(&size) {
-            return Err(bad_input(format!("first and last are 0 to {PAGE_MAX}, not {size}")));
-        }
+        let (size, from_end) = page_size(self.first, self.last)?;
         let cursor = |text: Option<String>| match text.as_deref().map(Cursor::decode_cursor) {
             None => Ok(None),
             Some(Ok(cursor)) if cursor.list == list && cursor.is_of(sql_type) => Ok(Some(cursor)),
@@ -127,6 +120,20 @@ impl PageArgs {
         };
         let (after, before) = (cursor(self.after)?, cursor(self.before)?);
         Ok(Page { after, before, size: size.into(), from_end })
+    }
+}
+
+/// How many nodes a page has, and whether they are counted from the end.
+pub fn page_size(first: Option<i32>, last: Option<i32>) -> Result<(i32, bool)> {
+    let (size, from_end) = match (first, last) {
+        (Some(_), Some(_)) => return Err(bad_input("give first or last, not both")),
+        (None, Some(last)) => (last, true),
+        (first, None) => (first.unwrap_or(PAGE_DEFAULT), false),
+    };
+    if (0..=PAGE_MAX).contains(&size) {
+        Ok((size, from_end))
+    } else {
+        Err(bad_input(format!("first and last are 0 to {PAGE_MAX}, not {size}")))
     }
 }
 

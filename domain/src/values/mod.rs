@@ -23,7 +23,7 @@ pub use json::Json;
 pub use patch::Patch;
 pub use personal::Personal;
 pub use score::Score;
-pub use settings::{SettingsError, check_settings, default_settings, effective_settings};
+pub use settings::{SettingsError, check_settings, effective_settings};
 pub use text::{
     AvatarUrl, Bio, DisplayName, ErrorMessage, FilePath, FirstName, Hook, LastName, Name,
     PlatformName, PlatformPostId, ProviderName, ProviderType, Reason, ScriptBody, Source,

@@ -116,7 +116,7 @@ pub fn check_settings(change: &Map<String, Value>) -> Result<(), SettingsError> 
 }
 
 /// The preferences of one who has chosen nothing, as documented.
-pub fn default_settings() -> Value {
+fn default_settings() -> Value {
     json!({
         "provider_preferences": {
             "llm_provider": "openai", "image_provider": "comfyui", "tts_provider": "elevenlabs",
