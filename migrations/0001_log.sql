@@ -15,12 +15,19 @@ CREATE TABLE events (
 );
 COMMENT ON TABLE events IS 'Every fact, in commit order, positions 1..n without a gap. Never changed, never removed.';
 
+-- For the few who ask the log by something else than position and stream: what a person owns, who was erased.
+CREATE INDEX events_owned ON events ((payload ->> 'user_id'))
+    WHERE event_type IN ('session.started', 'social_account.connected');
+CREATE INDEX events_erasures ON events (aggregate_id)
+    WHERE event_type IN ('user.erased', 'social_account.erased');
+
 CREATE TABLE claims (
     namespace    text NOT NULL,
     value        text NOT NULL,
     aggregate_id text NOT NULL,
     PRIMARY KEY (namespace, value)
 );
+CREATE INDEX claims_aggregate_id ON claims (aggregate_id);
 COMMENT ON TABLE claims IS 'Values that at most one aggregate holds at a time; personal ones as HMAC.';
 
 CREATE TABLE receipts (
@@ -49,11 +56,21 @@ CREATE TABLE reactor_checkpoints (
 );
 COMMENT ON TABLE reactor_checkpoints IS 'How far each reactor has read the log.';
 
-CREATE TABLE key_fingerprints (
+CREATE TABLE server_keys (
     name        text PRIMARY KEY,
+    wrapped     text NOT NULL,
     fingerprint text NOT NULL
 );
-COMMENT ON TABLE key_fingerprints IS 'Tells a server that has another key from those that wrote here before.';
+COMMENT ON TABLE server_keys IS 'Keys that all servers share, each for one use; encrypted under the master key.';
+
+CREATE TABLE data_keys (
+    subject      uuid        PRIMARY KEY,
+    wrapped      text,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    destroyed_at timestamptz,
+    CHECK ((wrapped IS NULL) = (destroyed_at IS NOT NULL))
+);
+COMMENT ON TABLE data_keys IS 'The key of each subject''s personal values, encrypted under the master key. A destroyed one leaves its row.';
 
 -- Append-only, whoever asks: triggers fire for the owner too, and privileges keep the server from trying.
 
@@ -67,9 +84,19 @@ $$;
 CREATE TRIGGER events_refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON events
     FOR EACH STATEMENT EXECUTE FUNCTION events_are_append_only();
 
+-- Destroys the key of a subject for ever, and what else is kept of the subject beside the log.
+CREATE FUNCTION destroy_data_key(erased uuid) RETURNS void
+LANGUAGE sql AS $$
+    INSERT INTO data_keys (subject, wrapped, destroyed_at) VALUES (erased, NULL, now())
+    ON CONFLICT (subject) DO UPDATE SET wrapped = NULL, destroyed_at = excluded.destroyed_at
+        WHERE data_keys.wrapped IS NOT NULL;
+    DELETE FROM claims WHERE aggregate_id = erased::text;
+    DELETE FROM snapshots WHERE aggregate_id = erased::text;
+$$;
+
 -- Appends a batch of commits in one round trip.
 --
--- Commits are numbered from 1; each stream, event, claim and receipt names the commit that it belongs to,
+-- Commits are numbered from 1; each stream, event, claim, receipt and key names the commit that it belongs to,
 -- and events stand in their final order. The caller sees to it that no two commits of a batch share a stream,
 -- a claim or a receipt: so every check needs to look only at what was there before the batch, and is one
 -- statement for all commits. A commit is written whole or not at all, whatever becomes of the others.
@@ -99,7 +126,11 @@ CREATE FUNCTION append_events(
     receipt_actors   text[],
     receipt_commands uuid[],
     receipt_hashes   bytea[],
-    receipt_ids      text[]
+    receipt_ids      text[],
+    key_commits      integer[],
+    key_subjects     uuid[],
+    key_wrapped      text[], -- a new data key; NULL: destroy the one there is
+    claims_key       text    -- the fingerprint of the key that the claims were hashed with
 ) RETURNS TABLE (
     outcome         text,
     commit_number   integer,
@@ -115,6 +146,7 @@ DECLARE
     time_now timestamptz;
     refused  integer[] := '{}';
     appended bigint;
+    erased   uuid;
 BEGIN
     -- In a statement of its own: under READ COMMITTED the next one sees what the last holder wrote.
     PERFORM pg_advisory_xact_lock(7165914211);
@@ -153,6 +185,11 @@ BEGIN
     END LOOP;
 
     IF cardinality(claim_commits) > 0 THEN
+        -- Two keys would give one value two forms, and two holders.
+        IF EXISTS (SELECT FROM server_keys k WHERE k.name = 'claims' AND k.fingerprint <> claims_key) THEN
+            RAISE EXCEPTION 'the claims key was rotated: restart this server' USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+
         outcome := 'taken';
         FOR commit_number, claim_namespace IN
             SELECT DISTINCT ON (c.number) c.number, c.namespace
@@ -179,6 +216,22 @@ BEGIN
             AS c (number, namespace, value, holder, take)
         WHERE c.take AND c.number <> ALL (refused)
           AND NOT EXISTS (SELECT FROM claims held WHERE held.namespace = c.namespace AND held.value = c.value);
+    END IF;
+
+    IF cardinality(key_commits) > 0 THEN
+        INSERT INTO data_keys (subject, wrapped)
+        SELECT k.subject, k.wrapped
+        FROM unnest(key_commits, key_subjects, key_wrapped) AS k (number, subject, wrapped)
+        WHERE k.wrapped IS NOT NULL AND k.number <> ALL (refused);
+
+        -- With the key goes all else that could tell of the subject.
+        FOR erased IN
+            SELECT k.subject
+            FROM unnest(key_commits, key_subjects, key_wrapped) AS k (number, subject, wrapped)
+            WHERE k.wrapped IS NULL AND k.number <> ALL (refused)
+        LOOP
+            PERFORM destroy_data_key(erased);
+        END LOOP;
     END IF;
 
     INSERT INTO events (position, aggregate_type, aggregate_id, sequence, event_type, event_version,
@@ -233,8 +286,9 @@ EXCEPTION
 END
 $$;
 
-REVOKE ALL ON FUNCTION append_events FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION append_events TO orion_app;
-GRANT SELECT, INSERT ON events, receipts, key_fingerprints TO orion_app;
+REVOKE ALL ON FUNCTION append_events, destroy_data_key FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION append_events, destroy_data_key TO orion_app;
+GRANT SELECT, INSERT ON events, receipts TO orion_app;
+GRANT SELECT, INSERT, UPDATE ON server_keys, data_keys TO orion_app;
 GRANT SELECT, INSERT, DELETE ON claims TO orion_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON snapshots, reactor_checkpoints TO orion_app;

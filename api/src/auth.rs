@@ -192,7 +192,7 @@ async fn role_in_log(
     session_id: SessionId,
 ) -> Result<Option<Role>, StoreError> {
     let session = bus.store().load::<Session>(session_id.0).await?.aggregate;
-    if session.owner() != Some(id) || session.is_revoked() {
+    if session.owner() != Some(id) || session.is_over() {
         return Ok(None);
     }
     Ok(bus.store().load::<User>(id.0).await?.aggregate.active_role())

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use orion_domain::values::Email;
+use orion_store::MasterKeys;
+use orion_store::keys::parse_key;
 use rand::RngCore as _;
 
 /// The event-sourced backend of an AI content pipeline.
@@ -42,9 +44,13 @@ pub struct Config {
     #[arg(long, env = "ORION_ADMIN_PASSWORD", hide_env_values = true)]
     pub admin_password: Option<String>,
 
-    /// 32 bytes in base64: encrypts credentials; unset: made in the data directory.
+    /// 32 bytes in base64: wraps all other keys; unset: made in the data directory.
     #[arg(long, env = "ORION_MASTER_KEY", hide_env_values = true)]
     pub master_key: Option<String>,
+
+    /// Earlier master keys, separated by commas: they still open what they wrapped.
+    #[arg(long, env = "ORION_MASTER_KEY_OLD", hide_env_values = true, value_delimiter = ',')]
+    pub master_key_old: Vec<String>,
 
     /// An Ed25519 seed in base64: signs access tokens; unset: made in the data directory.
     #[arg(long, env = "ORION_TOKEN_KEY", hide_env_values = true)]
@@ -69,6 +75,19 @@ pub struct Config {
     /// How it is logged.
     #[arg(long, env = "ORION_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+
+    /// Something else to do than to serve.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What `orion` does beside serving.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Command {
+    /// Wraps every key of the database by the present master key; no event is touched.
+    RewrapKeys,
+    /// Replaces the key that unique personal values are hashed with; restart the servers afterwards.
+    RotateClaimsKey,
 }
 
 /// How log lines look.
@@ -110,9 +129,11 @@ impl Config {
         })
     }
 
-    /// The master key.
-    pub fn master_key(&self) -> Result<[u8; 32], ConfigError> {
-        key(self.master_key.as_deref(), "ORION_MASTER_KEY", &self.data_dir.join("master.key"))
+    /// The master key, and those that were.
+    pub fn master_keys(&self) -> Result<MasterKeys, ConfigError> {
+        let path = self.data_dir.join("master.key");
+        let current = key(self.master_key.as_deref(), "ORION_MASTER_KEY", &path)?;
+        Ok(MasterKeys::new(&current, &old_keys(&self.master_key_old, "ORION_MASTER_KEY_OLD")?))
     }
 
     /// The seed of the key that signs access tokens.
@@ -122,12 +143,14 @@ impl Config {
 
     /// The seeds of earlier keys whose tokens are still good.
     pub fn token_keys_old(&self) -> Result<Vec<[u8; 32]>, ConfigError> {
-        let invalid = || ConfigError::Value {
-            variable: "ORION_TOKEN_KEYS_OLD",
-            problem: "each key must be 32 bytes in base64".to_owned(),
-        };
-        self.token_keys_old.iter().map(|key| decode(key).ok_or_else(invalid)).collect()
+        old_keys(&self.token_keys_old, "ORION_TOKEN_KEYS_OLD")
     }
+}
+
+fn old_keys(settings: &[String], variable: &'static str) -> Result<Vec<[u8; 32]>, ConfigError> {
+    let problem = || "each key must be 32 bytes in base64".to_owned();
+    let invalid = || ConfigError::Value { variable, problem: problem() };
+    settings.iter().map(|key| parse_key(key).ok_or_else(invalid)).collect()
 }
 
 /// The key of a variable, or of a file that is made on the first start.
@@ -141,11 +164,13 @@ fn key(
         problem: format!("{what} must be 32 bytes in base64"),
     };
     if let Some(setting) = setting {
-        return decode(setting).ok_or_else(|| invalid("the value"));
+        return parse_key(setting).ok_or_else(|| invalid("the value"));
     }
     let failed = |source| ConfigError::KeyFile { path: path.to_owned(), source };
     match std::fs::read_to_string(path) {
-        Ok(text) => decode(&text).ok_or_else(|| invalid(&format!("the file {}", path.display()))),
+        Ok(text) => {
+            parse_key(&text).ok_or_else(|| invalid(&format!("the file {}", path.display())))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let mut fresh = [0; 32];
             rand::rng().fill_bytes(&mut fresh);
@@ -154,10 +179,6 @@ fn key(
         }
         Err(error) => Err(failed(error)),
     }
-}
-
-fn decode(text: &str) -> Option<[u8; 32]> {
-    BASE64.decode(text.trim()).ok()?.try_into().ok()
 }
 
 /// Writes a file that only its owner can read; it is there whole, or not at all.

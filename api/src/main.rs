@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory as _, Parser as _};
 use orion_api::config::Config;
-use orion_api::{server, telemetry};
+use orion_api::{maintenance, server, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -62,6 +62,9 @@ fn refused(error: &clap::Error) -> ExitCode {
 }
 
 async fn run(config: Config) -> Result<(), Box<dyn std::error::Error>> {
+    if let Some(command) = config.command {
+        return maintenance::run(&config, command).await;
+    }
     let stop = CancellationToken::new();
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;

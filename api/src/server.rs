@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use orion_commands::reactors::{self, MarkPublished, expire_trends};
+use orion_commands::reactors::{
+    self, EraseBelongings, MarkPublished, SESSION_RESTS, expire_trends, remove_sessions,
+};
 use orion_commands::{Admin, Bus, CommandError, Password, Passwords, Refusal, first_start};
 use orion_projections::{Progress, Projector};
 use orion_store::embedded::{Embedded, EmbeddedError};
-use orion_store::{ConnectError, Keys, KeysError, Log, StoreError};
+use orion_store::{ConnectError, Keys, KeysError, Log, MasterKeys, StoreError};
 use rand::distr::{Alphanumeric, SampleString as _};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -86,7 +88,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), StartErr
     let (admin_password, is_generated) = admin_password(&config)?;
     std::fs::create_dir_all(&config.data_dir)
         .map_err(|source| StartError::DataDir { path: config.data_dir.clone(), source })?;
-    let keys = Keys::derive(&config.master_key()?);
+    let masters = config.master_keys()?;
     let tokens = Tokens::new(&config.token_key()?, &config.token_keys_old()?)?;
     let listener = TcpListener::bind(config.listen)
         .await
@@ -105,7 +107,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), StartErr
         .unwrap_or_default();
     let admin = Admin { email: admin_email, password: admin_password.0 };
     let opened = tokio::select! {
-        opened = open(&config, &url, keys, admin) => opened.map(Some),
+        opened = open(&config, &url, masters, admin) => opened.map(Some),
         () = stop.cancelled() => Ok(None),
     };
     let served = match opened {
@@ -146,14 +148,19 @@ struct Opened {
     stop_tasks: CancellationToken,
 }
 
-async fn open(config: &Config, url: &str, keys: Keys, admin: Admin) -> Result<Opened, StartError> {
+async fn open(
+    config: &Config,
+    url: &str,
+    masters: MasterKeys,
+    admin: Admin,
+) -> Result<Opened, StartError> {
     orion_store::migrate(config.migrate_database_url.as_deref().unwrap_or(url), url).await?;
     let pool = orion_store::connect(url, config.database_pool).await?;
-    keys.check(&pool).await?;
+    let keys = Keys::load(&pool, masters).await?;
     let passwords = Passwords::new(config.bcrypt_cost)?;
     let stop_tasks = CancellationToken::new();
-    let log = Log::open(pool.clone(), stop_tasks.clone()).await?;
-    let bus = Bus::new(log, keys);
+    let log = Log::open(pool.clone(), keys, stop_tasks.clone()).await?;
+    let bus = Bus::new(log);
     let is_new = first_start(&bus, &passwords, admin).await?;
     Ok(Opened { pool, bus, passwords, is_new, stop_tasks })
 }
@@ -206,7 +213,9 @@ fn start_tasks(
     let (projector, progress) = Projector::new(bus.log().clone(), pool.clone());
     tasks.spawn(projector.run(stop.clone()));
     tasks.spawn(reactors::run(bus.clone(), MarkPublished, stop.clone()));
+    tasks.spawn(reactors::run(bus.clone(), EraseBelongings, stop.clone()));
     tasks.spawn(expire_trends(bus.clone(), config.trend_ttl, stop.clone()));
+    tasks.spawn(remove_sessions(bus.clone(), SESSION_RESTS, stop.clone()));
     progress
 }
 

@@ -4,12 +4,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use orion_domain::session::{REFRESH_TOKEN_TTL, Token};
-use orion_domain::values::{Email, Name, Personal, RefreshTokenId, Role, SessionId, UserId};
+use orion_domain::values::{
+    Email, Name, Personal, RefreshTokenId, Role, SessionId, TokenHash, UserId,
+};
 use orion_domain::{
     AggregateRoot as _, Session, SessionCommand, SessionError, User, UserCommand, UserError,
 };
 use orion_store::{Keys, Loaded};
 use rand::RngCore;
+use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -28,7 +31,7 @@ pub struct SignedIn {
     /// The session.
     pub session_id: SessionId,
     /// What the client shows to renew it.
-    pub refresh_token: Personal<String>,
+    pub refresh_token: SecretString,
     token: Token,
 }
 
@@ -47,7 +50,7 @@ impl SignedIn {
             token_hash: hash_of(&refresh_token),
             expires_at: now + REFRESH_TOKEN_TTL,
         };
-        Self { session_id, refresh_token: Personal::new(refresh_token), token }
+        Self { session_id, refresh_token: refresh_token.into(), token }
     }
 
     /// Writes the session's first event into a unit.
@@ -77,8 +80,8 @@ pub struct Client {
     pub user_agent: Option<String>,
 }
 
-fn hash_of(refresh_token: &str) -> Personal<String> {
-    Personal::new(hex::encode(Sha256::digest(refresh_token)))
+fn hash_of(refresh_token: &str) -> TokenHash {
+    TokenHash::new(hex::encode(Sha256::digest(refresh_token)))
 }
 
 /// Opens a viewer's account and signs it in.
@@ -152,7 +155,7 @@ impl LogIn {
         bus: &crate::Bus,
         passwords: &Passwords,
         email: &str,
-        password: String,
+        password: SecretString,
         client: Client,
     ) -> Result<Self, CommandError> {
         let refused = || Refusal::new("INVALID_CREDENTIALS", "e-mail or password is wrong");
@@ -165,7 +168,7 @@ impl LogIn {
             None => Loaded { id: Uuid::nil(), version: 0, aggregate: User::default() },
         };
         let hash = user.aggregate.password_hash();
-        if !passwords.verify(Personal::new(password.clone()), hash).await? {
+        if !passwords.verify(password.clone(), hash).await? {
             return Err(refused().into());
         }
         let renewal = match hash {
@@ -185,7 +188,7 @@ impl LogIn {
 }
 
 fn email_claim(bus: &crate::Bus, email: &Email) -> String {
-    bus.keys().claim_value(&orion_domain::user::email_claim(&Personal::new(email.clone())))
+    bus.keys().claim_value(&orion_domain::user::email_claim(email))
 }
 
 impl UseCase for LogIn {
@@ -225,7 +228,7 @@ pub struct Refresh {
 struct Presented {
     session_id: SessionId,
     generation: u32,
-    text: Personal<String>,
+    text: SecretString,
 }
 
 /// What a refresh token is to its session.
@@ -249,7 +252,7 @@ impl Presented {
         let generation = parts.next().and_then(|generation| generation.parse().ok());
         match (session_id, generation, parts.next()) {
             (Some(session_id), Some(generation), Some(_)) => {
-                Ok(Self { session_id, generation, text: Personal::new(refresh_token.to_owned()) })
+                Ok(Self { session_id, generation, text: refresh_token.into() })
             }
             _ => Err(SessionError::InvalidToken.into()),
         }
@@ -257,9 +260,9 @@ impl Presented {
 
     fn successor(&self, keys: &Keys) -> Self {
         let generation = self.generation.saturating_add(1);
-        let secret = keys.successor_secret(self.text.expose());
+        let secret = keys.successor_secret(self.text.expose_secret());
         let text = token_text(self.session_id, generation, secret);
-        Self { session_id: self.session_id, generation, text: Personal::new(text) }
+        Self { session_id: self.session_id, generation, text: text.into() }
     }
 
     /// Follows the chain of successors from this token to the session's newest.
@@ -273,7 +276,7 @@ impl Presented {
             return Standing::Foreign;
         }
         let last = (0..steps).fold(self.clone(), |token, _| token.successor(keys));
-        if hash_of(last.text.expose()) == *hash {
+        if hash_of(last.text.expose_secret()) == *hash {
             Standing::Replaced(steps)
         } else {
             Standing::Foreign
@@ -294,7 +297,7 @@ impl Refresh {
     /// The same at another time.
     pub fn at(keys: &Keys, refresh_token: &str, now: DateTime<Utc>) -> Result<Self, Refusal> {
         let presented = Presented::parse(refresh_token)?;
-        let successor = presented.successor(keys).text.expose().clone();
+        let successor = presented.successor(keys).text.expose_secret().to_owned();
         let session = SignedIn::issue(presented.session_id, successor, now);
         Ok(Self { session, presented, now })
     }
@@ -344,7 +347,7 @@ impl UseCase for Refresh {
             }
             Standing::Newest | Standing::Foreign => {
                 let rotate = SessionCommand::Rotate {
-                    presented_hash: hash_of(self.presented.text.expose()),
+                    presented_hash: hash_of(self.presented.text.expose_secret()),
                     now: self.now,
                     successor: self.session.token.clone(),
                 };
@@ -366,7 +369,7 @@ pub struct ChangePassword {
     /// Whose password.
     pub user_id: UserId,
     /// The present one.
-    pub current: Personal<String>,
+    pub current: SecretString,
     /// The one that takes its place.
     pub new: Password,
 }

@@ -18,7 +18,6 @@ const ATTEMPTS_MAX: usize = 16;
 #[derive(Clone)]
 pub struct Bus {
     store: EventStore,
-    keys: Keys,
     turns: Turns,
 }
 
@@ -33,8 +32,8 @@ pub struct Done {
 
 impl Bus {
     /// A bus over a log.
-    pub fn new(log: Log, keys: Keys) -> Self {
-        Self { store: EventStore::new(log), keys, turns: Turns::default() }
+    pub fn new(log: Log) -> Self {
+        Self { store: EventStore::new(log), turns: Turns::default() }
     }
 
     /// The log below.
@@ -42,9 +41,9 @@ impl Bus {
         self.store.log()
     }
 
-    /// The keys for claims and credentials.
+    /// The keys that all servers share.
     pub fn keys(&self) -> &Keys {
-        &self.keys
+        self.log().keys()
     }
 
     /// The event store below.
@@ -63,7 +62,7 @@ impl Bus {
         allow(&envelope.actor, use_case.action())?;
         let receipt = envelope.command.as_ref().map(|(command_id, input)| {
             let key = ReceiptKey { actor: envelope.actor.name(), command_id: *command_id };
-            (key, self.keys.input_hash(input))
+            (key, self.keys().input_hash(input))
         });
         if let Some((key, input_hash)) = &receipt
             && let Some(known) = self.log().receipt(key).await?
@@ -76,7 +75,7 @@ impl Bus {
         };
         for attempt in 1..=ATTEMPTS_MAX {
             let command_id = receipt.as_ref().map_or_else(Uuid::now_v7, |(key, _)| key.command_id);
-            let mut unit = Unit::new(&self.store, &self.keys, envelope, command_id);
+            let mut unit = Unit::new(&self.store, envelope, command_id);
             use_case.decide(&mut unit).await?;
             let (mut commit, snapshots, verdict) = unit.into_parts();
             let ids = use_case.ids();

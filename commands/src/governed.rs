@@ -94,8 +94,13 @@ impl Governed for Publish {
 impl Governed for SocialAccount {
     const ID_FIELD: &'static str = "socialAccountId";
 
-    fn action(_: &SocialAccountCommand) -> Action {
-        Action::ManageSocialAccounts
+    fn action(command: &SocialAccountCommand) -> Action {
+        match command {
+            SocialAccountCommand::Connect { .. }
+            | SocialAccountCommand::RotateCredentials { .. }
+            | SocialAccountCommand::Deactivate => Action::ManageSocialAccounts,
+            SocialAccountCommand::Erase => Action::Internal,
+        }
     }
 }
 
@@ -116,6 +121,7 @@ impl Governed for Session {
             | SessionCommand::Rotate { .. }
             | SessionCommand::ReportReuse => Action::Authenticate,
             SessionCommand::Revoke { .. } => Action::ManageOwnAccount,
+            SessionCommand::Remove { .. } | SessionCommand::Erase => Action::Internal,
         }
     }
 }
@@ -135,6 +141,7 @@ impl Governed for User {
             UserCommand::ChangeRole { .. } | UserCommand::Deactivate | UserCommand::Reactivate => {
                 Action::ManageUsers
             }
+            UserCommand::Erase => Action::EraseUser,
         }
     }
 

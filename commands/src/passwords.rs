@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use orion_domain::values::Personal;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
@@ -45,7 +46,7 @@ const COMMON: [&str; 24] = [
 
 /// A new password that may be set.
 #[derive(Clone, Debug)]
-pub struct Password(Personal<String>);
+pub struct Password(SecretString);
 
 impl Password {
     /// Accepts 12 characters or more in at most 72 bytes.
@@ -66,12 +67,12 @@ impl Password {
             let message = "the password is one of those that are tried first";
             return Err(Refusal::new("PASSWORD_TOO_COMMON", message).at("password"));
         }
-        Ok(Self(Personal::new(raw.to_owned())))
+        Ok(Self(raw.into()))
     }
 
     /// A password that is set already; the rules for new ones may have changed since.
-    pub(crate) fn known(raw: String) -> Self {
-        Self(Personal::new(raw))
+    pub(crate) fn known(raw: SecretString) -> Self {
+        Self(raw)
     }
 }
 
@@ -111,24 +112,25 @@ impl Passwords {
     /// The bcrypt hash of a new password.
     pub async fn hash(&self, password: &Password) -> Result<Personal<String>, CommandError> {
         let (password, cost) = (password.clone(), self.cost);
-        let hash = self.off_thread(move || bcrypt::hash(password.0.expose(), cost)).await?;
+        let hash = self.off_thread(move || bcrypt::hash(password.0.expose_secret(), cost)).await?;
         Ok(Personal::new(hash))
     }
 
     /// True when the password belongs to the hash. Without a hash it takes as long, and is false.
     pub async fn verify(
         &self,
-        password: Personal<String>,
+        password: SecretString,
         hash: Option<&Personal<String>>,
     ) -> Result<bool, CommandError> {
-        let known = hash.map(|hash| hash.expose().clone());
+        let known = hash.and_then(|hash| hash.expose().cloned());
         let is_known = known.is_some();
         let hash = known.unwrap_or_else(|| self.decoy.to_string());
         // No password longer than this was ever set, and bcrypt must not compare a part of it.
-        let is_possible = password.expose().len() <= BYTES_MAX && !password.expose().contains('\0');
+        let clear = password.expose_secret();
+        let is_possible = clear.len() <= BYTES_MAX && !clear.contains('\0');
         let matches = self
             .off_thread(move || {
-                let presented = if is_possible { password.expose().as_str() } else { "" };
+                let presented = if is_possible { password.expose_secret() } else { "" };
                 bcrypt::verify(presented, &hash)
             })
             .await?;
@@ -137,8 +139,8 @@ impl Passwords {
 
     /// True of a hash that was made with fewer rounds than today's.
     pub fn is_outdated(&self, hash: &Personal<String>) -> bool {
-        let parts: Result<bcrypt::HashParts, _> = hash.expose().parse();
-        parts.is_ok_and(|parts| parts.get_cost() < self.cost)
+        let parts = hash.expose().and_then(|hash| hash.parse::<bcrypt::HashParts>().ok());
+        parts.is_some_and(|parts| parts.get_cost() < self.cost)
     }
 
     async fn off_thread<T: Send + 'static>(
@@ -197,9 +199,8 @@ mod tests {
         let passwords = Passwords::new(4).unwrap();
         let hash =
             passwords.hash(&Password::parse("correct horse battery").unwrap()).await.unwrap();
-        let verify = async |password: &str, hash| {
-            passwords.verify(Personal::new(password.to_owned()), hash).await.unwrap()
-        };
+        let verify =
+            async |password: &str, hash| passwords.verify(password.into(), hash).await.unwrap();
         assert!(verify("correct horse battery", Some(&hash)).await);
         assert!(!verify("wrong horse battery", Some(&hash)).await);
         assert!(!verify("a password that nobody has", None).await);

@@ -16,6 +16,8 @@ pub enum Action {
     Audit,
     /// Change the own account.
     ManageOwnAccount,
+    /// Forget a person: an admin anyone else, others themselves.
+    EraseUser,
     /// Change others' accounts.
     ManageUsers,
     /// Detect, rescore, expire and archive trends.
@@ -41,6 +43,7 @@ impl Action {
         Self::Read,
         Self::Audit,
         Self::ManageOwnAccount,
+        Self::EraseUser,
         Self::ManageUsers,
         Self::ManageTrends,
         Self::ManageContents,
@@ -61,7 +64,7 @@ pub fn allow(actor: &Actor, action: Action) -> Result<(), CommandError> {
         Actor::User { role, .. } => *role,
     };
     let allowed = match action {
-        Action::Authenticate | Action::Read | Action::ManageOwnAccount => true,
+        Action::Authenticate | Action::Read | Action::ManageOwnAccount | Action::EraseUser => true,
         Action::ManageTrends
         | Action::ManageContents
         | Action::ManageSocialAccounts
@@ -96,6 +99,7 @@ mod tests {
         (Action::Read, [false, true, true, true]),
         (Action::Audit, [false, false, false, true]),
         (Action::ManageOwnAccount, [false, true, true, true]),
+        (Action::EraseUser, [false, true, true, true]),
         (Action::ManageUsers, [false, false, false, true]),
         (Action::ManageTrends, [false, false, true, true]),
         (Action::ManageContents, [false, false, true, true]),

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 
 use cqrs_es::event_sink::EventSink;
+use orion_domain::values::Ciphertext;
 use orion_store::{Commit, EventStore, Keys, Loaded, SNAPSHOT_EVERY, StoreError};
 use uuid::Uuid;
 
@@ -86,7 +87,6 @@ impl<A: Governed> UseCase for Single<A> {
 /// What a use case works with.
 pub struct Unit<'a> {
     store: &'a EventStore,
-    keys: &'a Keys,
     envelope: &'a Envelope,
     commit: Commit,
     snapshots: Vec<Snapshot>,
@@ -98,14 +98,9 @@ pub(crate) type Snapshot =
     Box<dyn FnOnce(EventStore) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 impl<'a> Unit<'a> {
-    pub(crate) fn new(
-        store: &'a EventStore,
-        keys: &'a Keys,
-        envelope: &'a Envelope,
-        command_id: Uuid,
-    ) -> Self {
+    pub(crate) fn new(store: &'a EventStore, envelope: &'a Envelope, command_id: Uuid) -> Self {
         let commit = Commit::new(envelope.metadata(command_id));
-        Self { store, keys, envelope, commit, snapshots: Vec::new(), verdict: None }
+        Self { store, envelope, commit, snapshots: Vec::new(), verdict: None }
     }
 
     /// Who acts.
@@ -113,9 +108,9 @@ impl<'a> Unit<'a> {
         &self.envelope.actor
     }
 
-    /// The keys for claims and credentials.
+    /// The keys that all servers share.
     pub fn keys(&self) -> &Keys {
-        self.keys
+        self.store.log().keys()
     }
 
     /// The log's event store.
@@ -167,11 +162,13 @@ impl<'a> Unit<'a> {
         let events = sink.collect().await;
         for event in &events {
             for change in before.claims(event) {
-                self.commit.claim(loaded.id, self.keys.stored_claim(change));
+                self.commit.claim(loaded.id, self.keys().stored_claim(change));
             }
             before.apply(event.clone());
         }
-        self.commit.append::<A>(loaded.id, loaded.version, &events)?;
+        self.store
+            .add(&mut self.commit, loaded.id, loaded.version, &loaded.aggregate, &events)
+            .await?;
         let version = loaded.version + i64::try_from(events.len()).unwrap_or(i64::MAX);
         if version / SNAPSHOT_EVERY > loaded.version / SNAPSHOT_EVERY {
             let (id, aggregate) = (loaded.id, loaded.aggregate.clone());
@@ -181,6 +178,22 @@ impl<'a> Unit<'a> {
         }
         loaded.version = version;
         Ok(())
+    }
+
+    /// Encrypts a text under a subject's key, for a column that holds ciphertext.
+    pub async fn seal_text(
+        &mut self,
+        subject: Uuid,
+        place: &str,
+        clear: &str,
+    ) -> Result<Ciphertext, StoreError> {
+        self.store.seal_text(&mut self.commit, subject, place, clear).await
+    }
+
+    /// Destroys a subject's key with this commit, and with it all that is personal.
+    pub fn erase(&mut self, subject: Uuid) {
+        self.commit.erase(subject);
+        self.snapshots.clear();
     }
 
     /// Refuses the command, but writes its events: the attempt itself is a fact.

@@ -26,17 +26,11 @@ impl UseCase for ManageUser {
     }
 
     async fn decide(&self, unit: &mut Unit<'_>) -> Result<(), CommandError> {
-        if let Some(admin) = unit.actor().user_id() {
-            if admin == self.user_id {
-                let message = "ask another admin to change your own account";
-                return Err(Refusal::new("OWN_ACCOUNT", message).at("userId").into());
-            }
-            let admin = unit.load::<User>(admin.0).await?;
-            if admin.aggregate.active_role() != Some(Role::Admin) {
-                return Err(CommandError::Forbidden);
-            }
-            unit.require_unchanged(&admin);
+        if unit.actor().user_id() == Some(self.user_id) {
+            let message = "ask another admin to change your own account";
+            return Err(Refusal::new("OWN_ACCOUNT", message).at("userId").into());
         }
+        require_admin(unit).await?;
         let mut user = unit.load_to_change::<User>(self.user_id.0).await?;
         unit.handle(&mut user, self.command.clone()).await
     }
@@ -48,4 +42,15 @@ impl UseCase for ManageUser {
     fn contended(&self) -> Option<Uuid> {
         Some(self.user_id.0)
     }
+}
+
+/// Lets the commit succeed only while the actor is an admin.
+pub(crate) async fn require_admin(unit: &mut Unit<'_>) -> Result<(), CommandError> {
+    let Some(admin) = unit.actor().user_id() else { return Ok(()) };
+    let admin = unit.load::<User>(admin.0).await?;
+    if admin.aggregate.active_role() != Some(Role::Admin) {
+        return Err(CommandError::Forbidden);
+    }
+    unit.require_unchanged(&admin);
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! What Orion asks of an aggregate beyond [`cqrs_es::Aggregate`].
 
 use cqrs_es::Aggregate;
+use uuid::Uuid;
 
 use crate::values::UserId;
 
@@ -31,6 +32,14 @@ pub trait AggregateRoot: Aggregate<Services = (), Error: Rejection> {
 
     /// The user whose aggregate this is, where ownership limits who may see and command it.
     fn owner(&self) -> Option<UserId> {
+        None
+    }
+
+    /// Whose key seals the personal values in this aggregate's events and snapshots.
+    ///
+    /// `None` says that it has none: nothing of it is looked at by the vault.
+    fn subject(&self, id: Uuid) -> Option<Uuid> {
+        let _ = id;
         None
     }
 

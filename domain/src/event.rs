@@ -1,13 +1,17 @@
 //! Events as the log keeps them: a stable type, a version, and a payload of the fields alone.
 
+use std::convert::Infallible;
+
+use cqrs_es::Aggregate as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
+use serde_json::Value;
 
 use crate::aggregate::AggregateRoot;
+use crate::values::MARK;
 use crate::{
-    ContentEvent, ProviderEvent, PublishEvent, SessionEvent, SocialAccountEvent, TrendEvent,
-    UserEvent,
+    ContentEvent, Provider, ProviderEvent, PublishEvent, Session, SessionEvent, SocialAccount,
+    SocialAccountEvent, TrendEvent, User, UserEvent,
 };
 
 /// Declares an aggregate's events: each variant with its stable name, its version and its fields.
@@ -130,6 +134,16 @@ impl Event {
         }
     }
 
+    /// The same from a payload that is parsed already.
+    pub fn decode_value(
+        event_type: &str,
+        version: &str,
+        payload: &Value,
+    ) -> Result<Self, DecodeError> {
+        // The vault opens few events, and those are small: their text is made again.
+        Self::decode(event_type, version, &payload.to_string())
+    }
+
     /// Every event type that this program knows, with its current version.
     pub fn types() -> impl Iterator<Item = (&'static str, &'static str)> {
         [
@@ -166,7 +180,7 @@ pub fn decode<E: DeserializeOwned>(
 pub fn decode_value<A: AggregateRoot>(
     event_type: &str,
     version: &str,
-    payload: &serde_json::Value,
+    payload: &Value,
 ) -> Result<A::Event, DecodeError> {
     if !A::EVENT_TYPES.contains(&(event_type, version)) {
         return Err(unknown(event_type, version));
@@ -175,56 +189,106 @@ pub fn decode_value<A: AggregateRoot>(
     serde_json::from_value(tagged).map_err(|error| misfit(event_type, &error))
 }
 
-/// The payload of an event as JSON text: its fields without its type.
-pub fn payload<E: Serialize>(event: &E) -> Result<String, serde_json::Error> {
-    #[derive(serde::Deserialize)]
-    struct Tagged<'a> {
-        #[serde(borrow)]
-        data: &'a RawValue,
-    }
-    let tagged = serde_json::to_string(event)?;
-    let Tagged { data } = serde_json::from_str(&tagged)?;
-    Ok(data.get().to_owned())
+/// The payload of an event: its fields without its type, personal values marked for the vault.
+pub fn payload<E: Serialize>(event: &E) -> Result<Value, serde_json::Error> {
+    let mut tagged = serde_json::to_value(event)?;
+    Ok(tagged.get_mut("data").map(Value::take).unwrap_or_default())
 }
 
-/// The fields that hold personal or secret values, whichever event they are in. A `name` is one
-/// only in a user's events.
-const PRIVATE_FIELDS: [&str; 18] = [
-    "access_token",
-    "avatar_url",
-    "bio",
-    "config",
-    "credentials",
-    "display_name",
-    "email",
-    "first_name",
-    "ip",
-    "last_name",
-    "password_hash",
-    "provider_email",
-    "provider_user_id",
-    "refresh_token",
-    "settings",
-    "token_hash",
-    "user_agent",
-    "username",
-];
+/// The payload of an event of any aggregate.
+pub fn payload_of(event: &Event) -> Result<Value, serde_json::Error> {
+    match event {
+        Event::User(event) => payload(event),
+        Event::Session(event) => payload(event),
+        Event::Trend(event) => payload(event),
+        Event::Content(event) => payload(event),
+        Event::Publish(event) => payload(event),
+        Event::SocialAccount(event) => payload(event),
+        Event::Provider(event) => payload(event),
+    }
+}
 
-/// A payload as it may be shown: personal and secret values are `"***"`.
-pub fn redacted(event_type: &str, mut payload: serde_json::Value) -> serde_json::Value {
-    redact(&mut payload, event_type.starts_with("user."));
+/// True of a payload that has personal values.
+pub fn is_marked(payload: &Value) -> bool {
+    match payload {
+        Value::Object(fields) => fields.iter().any(|(key, below)| key == MARK || is_marked(below)),
+        Value::Array(items) => items.iter().any(is_marked),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+/// A value without the marks of its personal values: as the domain reads it.
+pub fn unmarked(mut value: Value) -> Value {
+    let Ok(()) = replace_nodes(&mut value, MARK, &mut |_, clear| Ok::<_, Infallible>(clear));
+    value
+}
+
+/// The key of what stands in the log in place of a personal value.
+pub const SEALED: &str = "$sealed";
+
+/// Replaces each object `{key: inner}` by what `replace` makes of its path and its inner value.
+///
+/// A path is the fields on the way, joined by dots. What `replace` gives is not searched again.
+pub fn replace_nodes<E>(
+    value: &mut Value,
+    key: &str,
+    replace: &mut impl FnMut(&str, Value) -> Result<Value, E>,
+) -> Result<(), E> {
+    replace_below(value, key, &mut String::new(), replace)
+}
+
+fn replace_below<E>(
+    value: &mut Value,
+    key: &str,
+    path: &mut String,
+    replace: &mut impl FnMut(&str, Value) -> Result<Value, E>,
+) -> Result<(), E> {
+    let mut step = |name: &str, below: &mut Value| {
+        let length = path.len();
+        if length > 0 {
+            path.push('.');
+        }
+        path.push_str(name);
+        let replaced = replace_below(below, key, path, replace);
+        path.truncate(length);
+        replaced
+    };
+    match value {
+        Value::Object(fields) if fields.len() == 1 && fields.contains_key(key) => {
+            let inner = fields.remove(key).unwrap_or_default();
+            *value = replace(path, inner)?;
+            Ok(())
+        }
+        Value::Object(fields) => fields.iter_mut().try_for_each(|(name, below)| step(name, below)),
+        Value::Array(items) => (0..)
+            .zip(items)
+            .try_for_each(|(index, below): (usize, _)| step(&index.to_string(), below)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
+    }
+}
+
+/// True of the aggregates whose events and snapshots hold personal values.
+pub fn is_personal(aggregate_type: &str) -> bool {
+    [User::TYPE, Session::TYPE, SocialAccount::TYPE, Provider::TYPE].contains(&aggregate_type)
+}
+
+/// The fields that hold hashes and ciphertexts, whichever event they are in.
+const SECRET_FIELDS: [&str; 4] = ["access_token", "credentials", "refresh_token", "token_hash"];
+
+/// A stored payload as it may be shown: personal and secret values are `"***"`.
+pub fn redacted(mut payload: Value) -> Value {
+    let Ok(()) = replace_nodes(&mut payload, SEALED, &mut |_, _| Ok::<_, Infallible>("***".into()));
+    hide_secrets(&mut payload);
     payload
 }
 
-fn redact(value: &mut serde_json::Value, is_of_user: bool) {
+fn hide_secrets(value: &mut Value) {
     let Some(fields) = value.as_object_mut() else { return };
     for (key, value) in fields {
-        if PRIVATE_FIELDS.contains(&key.as_str()) || (is_of_user && key == "name") {
-            if !value.is_null() {
-                *value = "***".into();
-            }
+        if SECRET_FIELDS.contains(&key.as_str()) {
+            *value = "***".into();
         } else {
-            redact(value, is_of_user);
+            hide_secrets(value);
         }
     }
 }

@@ -3,6 +3,7 @@
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::aggregate::{AggregateRoot, Claim, ClaimChange, Rejection};
 use crate::event::events;
@@ -113,6 +114,10 @@ impl AggregateRoot for Provider {
 
     fn exists(&self) -> bool {
         self.active.is_some()
+    }
+
+    fn subject(&self, id: Uuid) -> Option<Uuid> {
+        Some(id)
     }
 
     fn decide(&self, command: ProviderCommand) -> Result<Vec<ProviderEvent>, ProviderError> {

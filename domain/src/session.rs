@@ -4,10 +4,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::aggregate::{AggregateRoot, Rejection};
 use crate::event::events;
-use crate::values::{Personal, RefreshTokenId, UserId};
+use crate::values::{Personal, RefreshTokenId, TokenHash, UserId};
 
 /// How long a refresh token lives.
 pub const REFRESH_TOKEN_TTL: TimeDelta = TimeDelta::days(30);
@@ -21,7 +22,7 @@ pub struct Token {
     /// The row of `refresh_tokens`.
     pub token_id: RefreshTokenId,
     /// SHA-256 of the token, in hex.
-    pub token_hash: Personal<String>,
+    pub token_hash: TokenHash,
     /// From when on it is refused.
     pub expires_at: DateTime<Utc>,
 }
@@ -43,7 +44,7 @@ pub enum SessionCommand {
     /// The token is used: a new one takes its place.
     Rotate {
         /// SHA-256 of the token that was shown, in hex.
-        presented_hash: Personal<String>,
+        presented_hash: TokenHash,
         /// When it was shown.
         now: DateTime<Utc>,
         /// The one that takes its place.
@@ -56,6 +57,13 @@ pub enum SessionCommand {
         /// Why: `logout`, `revoked`, `reuse`.
         reason: String,
     },
+    /// Its last token has expired: nothing of it needs to be shown any more.
+    Remove {
+        /// When this is asked.
+        now: DateTime<Utc>,
+    },
+    /// Its user was erased: it ends, and nothing of it is shown any more.
+    Erase,
 }
 
 events! {
@@ -95,6 +103,16 @@ events! {
             /// Why.
             reason: String,
         },
+        /// Replaced tokens have expired by now; their rows of `refresh_tokens` end.
+        "session.tokens_expired" "1" => TokensExpired {
+            /// Which.
+            token_ids: Vec<RefreshTokenId>,
+        },
+        /// All rows of the session end.
+        "session.removed" "1" => Removed {
+            /// The tokens that still had a row of `refresh_tokens`.
+            token_ids: Vec<RefreshTokenId>,
+        },
     }
 }
 
@@ -119,6 +137,9 @@ pub enum SessionError {
     /// The token is too old.
     #[error("the refresh token has expired")]
     Expired,
+    /// The session's token can still be used.
+    #[error("the session has not expired")]
+    NotExpired,
 }
 
 impl Rejection for SessionError {
@@ -130,6 +151,7 @@ impl Rejection for SessionError {
             Self::InvalidToken => "INVALID_REFRESH_TOKEN",
             Self::Reused => "REFRESH_TOKEN_REUSED",
             Self::Expired => "REFRESH_TOKEN_EXPIRED",
+            Self::NotExpired => "SESSION_NOT_EXPIRED",
         }
     }
 
@@ -138,7 +160,7 @@ impl Rejection for SessionError {
             Self::InvalidToken | Self::Reused | Self::Expired | Self::Revoked => {
                 Some("refreshToken")
             }
-            Self::NotFound | Self::AlreadyExists => None,
+            Self::NotFound | Self::AlreadyExists | Self::NotExpired => None,
         }
     }
 }
@@ -155,18 +177,21 @@ struct State {
     token: Token,
     /// How often the token was replaced.
     generation: u32,
+    /// Replaced tokens that have a row, with the end of each, oldest first.
+    replaced: Vec<(RefreshTokenId, DateTime<Utc>)>,
     revoked: bool,
+    removed: bool,
 }
 
 impl Session {
     /// Whose session it is, for one who shows its living token.
-    pub fn holder_of(&self, presented_hash: &Personal<String>) -> Option<UserId> {
-        let state = self.0.as_ref().filter(|state| !state.revoked)?;
+    pub fn holder_of(&self, presented_hash: &TokenHash) -> Option<UserId> {
+        let state = self.0.as_ref().filter(|state| !state.revoked && !state.removed)?;
         (state.token.token_hash == *presented_hash).then_some(state.user_id)
     }
 
     /// How often the token was replaced, and the SHA-256 of the one that is alive or was last.
-    pub fn generation(&self) -> Option<(u32, &Personal<String>)> {
+    pub fn generation(&self) -> Option<(u32, &TokenHash)> {
         self.0.as_ref().map(|state| (state.generation, &state.token.token_hash))
     }
 
@@ -179,9 +204,14 @@ impl Session {
         })
     }
 
-    /// True when the session has ended.
+    /// True when somebody has ended the session.
     pub fn is_revoked(&self) -> bool {
         self.0.as_ref().is_some_and(|state| state.revoked)
+    }
+
+    /// True when nobody can use the session any more.
+    pub fn is_over(&self) -> bool {
+        self.0.as_ref().is_some_and(|state| state.revoked || state.removed)
     }
 }
 
@@ -189,11 +219,33 @@ impl State {
     fn alive(&self) -> Result<(), SessionError> {
         if self.revoked { Err(SessionError::Revoked) } else { Ok(()) }
     }
+
+    fn tokens_expired(&self, now: DateTime<Utc>) -> Option<SessionEvent> {
+        let expired = self.replaced.iter().filter(|(_, expires_at)| *expires_at <= now);
+        let token_ids: Vec<_> = expired.map(|(token_id, _)| *token_id).collect();
+        (!token_ids.is_empty()).then_some(SessionEvent::TokensExpired { token_ids })
+    }
+
+    fn removed(&self) -> SessionEvent {
+        let replaced = self.replaced.iter().map(|(token_id, _)| *token_id);
+        SessionEvent::Removed { token_ids: replaced.chain([self.token.token_id]).collect() }
+    }
+
+    /// What ends the session and all that is shown of it.
+    fn erase(&self) -> Vec<SessionEvent> {
+        if self.removed {
+            return Vec::new();
+        }
+        let revoked =
+            SessionEvent::Revoked { token_id: self.token.token_id, reason: "erased".to_owned() };
+        let revoked = (!self.revoked).then_some(revoked);
+        revoked.into_iter().chain([self.removed()]).collect()
+    }
 }
 
 impl AggregateRoot for Session {
     const EVENT_TYPES: &'static [(&'static str, &'static str)] = SessionEvent::TYPES;
-    const SNAPSHOT_SHAPE: i32 = 2;
+    const SNAPSHOT_SHAPE: i32 = 3;
 
     fn exists(&self) -> bool {
         self.0.is_some()
@@ -201,6 +253,10 @@ impl AggregateRoot for Session {
 
     fn owner(&self) -> Option<UserId> {
         self.0.as_ref().map(|state| state.user_id)
+    }
+
+    fn subject(&self, _: Uuid) -> Option<Uuid> {
+        self.owner().map(Uuid::from)
     }
 
     fn decide(&self, command: SessionCommand) -> Result<Vec<SessionEvent>, SessionError> {
@@ -213,7 +269,9 @@ impl AggregateRoot for Session {
                 None,
                 SessionCommand::Rotate { .. }
                 | SessionCommand::ReportReuse
-                | SessionCommand::Revoke { .. },
+                | SessionCommand::Revoke { .. }
+                | SessionCommand::Remove { .. }
+                | SessionCommand::Erase,
             ) => return Err(SessionError::NotFound),
             (Some(state), SessionCommand::ReportReuse) => {
                 state.alive()?;
@@ -229,15 +287,26 @@ impl AggregateRoot for Session {
                 if now >= state.token.expires_at {
                     return Err(SessionError::Expired);
                 }
-                SessionEvent::Rotated {
+                let rotated = SessionEvent::Rotated {
                     user_id: state.user_id,
                     previous: state.token.token_id,
                     token: successor,
-                }
+                };
+                return Ok([rotated].into_iter().chain(state.tokens_expired(now)).collect());
             }
             (Some(state), SessionCommand::Revoke { reason }) => {
                 state.alive()?;
                 SessionEvent::Revoked { token_id: state.token.token_id, reason }
+            }
+            (Some(state), SessionCommand::Erase) => return Ok(state.erase()),
+            (Some(state), SessionCommand::Remove { now }) => {
+                if now < state.token.expires_at {
+                    return Err(SessionError::NotExpired);
+                }
+                if state.removed {
+                    return Ok(Vec::new());
+                }
+                state.removed()
             }
         };
         Ok(vec![event])
@@ -266,11 +335,14 @@ impl Aggregate for Session {
     fn apply(&mut self, event: SessionEvent) {
         match event {
             SessionEvent::Started { user_id, token, .. } => {
-                self.0 = Some(State { user_id, token, generation: 0, revoked: false });
+                let replaced = Vec::new();
+                let (generation, revoked, removed) = (0, false, false);
+                self.0 = Some(State { user_id, token, generation, replaced, revoked, removed });
             }
             SessionEvent::Rotated { token, .. } => {
                 if let Some(state) = &mut self.0 {
-                    state.token = token;
+                    let previous = std::mem::replace(&mut state.token, token);
+                    state.replaced.push((previous.token_id, previous.expires_at));
                     state.generation += 1;
                 }
             }
@@ -278,6 +350,17 @@ impl Aggregate for Session {
             SessionEvent::Revoked { .. } => {
                 if let Some(state) = &mut self.0 {
                     state.revoked = true;
+                }
+            }
+            SessionEvent::TokensExpired { token_ids } => {
+                if let Some(state) = &mut self.0 {
+                    state.replaced.retain(|(token_id, _)| !token_ids.contains(token_id));
+                }
+            }
+            SessionEvent::Removed { .. } => {
+                if let Some(state) = &mut self.0 {
+                    state.replaced.clear();
+                    state.removed = true;
                 }
             }
         }

@@ -3,10 +3,11 @@
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::aggregate::{AggregateRoot, Rejection};
 use crate::event::events;
-use crate::values::{DisplayName, Personal, PlatformName, UserId};
+use crate::values::{Ciphertext, DisplayName, Personal, PlatformName, UserId};
 
 /// What may be asked of a social account.
 #[derive(Clone, Debug)]
@@ -20,15 +21,17 @@ pub enum SocialAccountCommand {
         /// What the owner calls it.
         display_name: Personal<DisplayName>,
         /// What the platform wants to see; encrypted by the caller.
-        credentials: Personal<String>,
+        credentials: Ciphertext,
     },
     /// Replaces the credentials.
     RotateCredentials {
         /// The new ones; encrypted by the caller.
-        credentials: Personal<String>,
+        credentials: Ciphertext,
     },
     /// Stops publishing through it.
     Deactivate,
+    /// Its owner was erased: nothing personal of it may stay.
+    Erase,
 }
 
 events! {
@@ -43,15 +46,17 @@ events! {
             /// What the owner calls it.
             display_name: Personal<DisplayName>,
             /// Ciphertext of the credentials.
-            credentials: Personal<String>,
+            credentials: Ciphertext,
         },
         /// The credentials were replaced.
         "social_account.credentials_rotated" "1" => CredentialsRotated {
             /// Ciphertext of the new ones.
-            credentials: Personal<String>,
+            credentials: Ciphertext,
         },
         /// Nothing is published through it any more.
         "social_account.deactivated" "1" => Deactivated {},
+        /// Its key was destroyed; the row stays, without what was personal.
+        "social_account.erased" "1" => Erased {},
     }
 }
 
@@ -90,6 +95,7 @@ struct State {
     user_id: UserId,
     platform: PlatformName,
     active: bool,
+    erased: bool,
 }
 
 impl SocialAccount {
@@ -105,7 +111,7 @@ impl SocialAccount {
 
 impl AggregateRoot for SocialAccount {
     const EVENT_TYPES: &'static [(&'static str, &'static str)] = SocialAccountEvent::TYPES;
-    const SNAPSHOT_SHAPE: i32 = 1;
+    const SNAPSHOT_SHAPE: i32 = 2;
 
     fn exists(&self) -> bool {
         self.0.is_some()
@@ -113,6 +119,10 @@ impl AggregateRoot for SocialAccount {
 
     fn owner(&self) -> Option<UserId> {
         self.0.as_ref().map(|state| state.user_id)
+    }
+
+    fn subject(&self, id: Uuid) -> Option<Uuid> {
+        Some(id)
     }
 
     fn decide(
@@ -134,6 +144,11 @@ impl AggregateRoot for SocialAccount {
                 self.active_platform()?;
                 SocialAccountEvent::Deactivated {}
             }
+            SocialAccountCommand::Erase => match &self.0 {
+                None => return Err(SocialAccountError::NotFound),
+                Some(State { erased: true, .. }) => return Ok(Vec::new()),
+                Some(_) => SocialAccountEvent::Erased {},
+            },
         };
         Ok(vec![event])
     }
@@ -161,12 +176,18 @@ impl Aggregate for SocialAccount {
     fn apply(&mut self, event: SocialAccountEvent) {
         match event {
             SocialAccountEvent::Connected { user_id, platform, .. } => {
-                self.0 = Some(State { user_id, platform, active: true });
+                self.0 = Some(State { user_id, platform, active: true, erased: false });
             }
             SocialAccountEvent::CredentialsRotated { .. } => {}
             SocialAccountEvent::Deactivated {} => {
                 if let Some(state) = &mut self.0 {
                     state.active = false;
+                }
+            }
+            SocialAccountEvent::Erased {} => {
+                if let Some(state) = &mut self.0 {
+                    state.active = false;
+                    state.erased = true;
                 }
             }
         }

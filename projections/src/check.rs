@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 
 use futures::TryStreamExt;
-use orion_store::{Fact, Position, RecordedEvent, StoreError};
+use orion_store::{Fact, Position, ReadError, RecordedEvent, StoreError, Vault};
 use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{Connection, PgConnection, PgPool};
@@ -51,7 +51,7 @@ pub enum CheckError {
         position: Position,
         /// Why.
         #[source]
-        source: orion_domain::DecodeError,
+        source: ReadError,
     },
     /// The tables show what the log does not have.
     #[error("the log ends at {head}, before the projection's position {position}")]
@@ -67,21 +67,28 @@ pub enum CheckError {
 /// Gives the checkpoint and the rows that differ.
 ///
 /// It holds the folded rows in memory, but never the log nor a whole table.
-pub async fn check(pool: &PgPool) -> Result<(Position, Vec<Difference>), CheckError> {
+pub async fn check(
+    pool: &PgPool,
+    vault: &Vault,
+) -> Result<(Position, Vec<Difference>), CheckError> {
     let mut connection = pool.acquire().await?;
     let mut snapshot = connection.begin().await?;
     sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         .execute(&mut *snapshot)
         .await?;
     let position = checkpoint(&mut *snapshot, READ_MODEL).await?.position;
-    let expected = fold_until(&mut snapshot, position).await?;
+    let expected = fold_until(&mut snapshot, vault, position).await?;
     let mut compare = Compare { snapshot: &mut snapshot, expected, differences: Vec::new() };
     visit_all(&mut compare).await?;
     Ok((position, compare.differences))
 }
 
 /// Every table as the log says it is after the event at `position`.
-async fn fold_until(snapshot: &mut PgConnection, position: Position) -> Result<Rows, CheckError> {
+async fn fold_until(
+    snapshot: &mut PgConnection,
+    vault: &Vault,
+    position: Position,
+) -> Result<Rows, CheckError> {
     let mut fold = Fold { rows: Rows::default(), facts: Vec::new() };
     let mut head = Position::START;
     while head < position {
@@ -91,14 +98,15 @@ async fn fold_until(snapshot: &mut PgConnection, position: Position) -> Result<R
             return Err(CheckError::LogEnds { head, position });
         };
         head = newest;
-        fold.facts = events.iter().map(decode).collect::<Result<_, _>>()?;
+        let ring = vault.ring_within(snapshot, &events).await?;
+        let read = |event: &RecordedEvent| {
+            ring.read(event)
+                .map_err(|source| CheckError::Event { position: event.position, source })
+        };
+        fold.facts = events.iter().map(read).collect::<Result<_, _>>()?;
         let Ok(()) = visit_all(&mut fold).await;
     }
     Ok(fold.rows)
-}
-
-fn decode(event: &RecordedEvent) -> Result<Fact, CheckError> {
-    event.decode().map_err(|source| CheckError::Event { position: event.position, source })
 }
 
 /// The rows of every table by key; each table has a type of its own for them.

@@ -6,8 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use orion_domain::DecodeError;
-use orion_store::{Fact, Log, Position, RecordedEvent, StoreError, blames_a_value};
+use orion_store::{Fact, Log, Position, ReadError, RecordedEvent, StoreError, blames_a_value};
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection, PgConnection, PgPool, Postgres};
 use tokio::sync::watch;
@@ -55,7 +54,7 @@ enum LeaderError {
 #[derive(Debug, thiserror::Error)]
 enum PoisonError {
     #[error(transparent)]
-    Decode(#[from] DecodeError),
+    Read(#[from] ReadError),
     #[error("the tables refuse the event: {0}")]
     Apply(sqlx::Error),
 }
@@ -156,8 +155,9 @@ impl Projector {
         applied: Position,
         events: &[Arc<RecordedEvent>],
     ) -> Result<bool, LeaderError> {
-        let facts: Result<Vec<Fact>, DecodeError> =
-            events.iter().map(|event| event.decode()).collect();
+        let ring = self.log.vault().ring(events.iter().map(Arc::as_ref)).await?;
+        let facts: Result<Vec<Fact>, ReadError> =
+            events.iter().map(|event| ring.read(event)).collect();
         let Ok(facts) = facts else { return Ok(false) };
         match self.write(connection, applied, &facts).await {
             Ok(()) => Ok(true),
@@ -174,8 +174,9 @@ impl Projector {
         mut applied: Position,
         events: &[Arc<RecordedEvent>],
     ) -> Result<Option<(Arc<RecordedEvent>, PoisonError)>, LeaderError> {
+        let ring = self.log.vault().ring(events.iter().map(Arc::as_ref)).await?;
         for event in events {
-            let fact = match event.decode() {
+            let fact = match ring.read(event) {
                 Ok(fact) => fact,
                 Err(error) => return Ok(Some((event.clone(), error.into()))),
             };

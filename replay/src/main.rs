@@ -1,7 +1,7 @@
 //! The auditor's and operator's command line. It reads the log and the tables; it cannot issue a
 //! command, for the crate that does is not among its dependencies.
 
-mod database;
+mod keys;
 mod verbs;
 
 use std::error::Error;
@@ -9,6 +9,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use orion_store::open_database;
+
+use self::keys::MasterKeySettings;
 
 /// A difference or fault was found.
 const FOUND: u8 = 1;
@@ -27,6 +30,9 @@ struct Args {
     /// Where the embedded PostgreSQL is.
     #[arg(long, env = "ORION_DATA_DIR", default_value = ".orion", global = true)]
     data_dir: PathBuf,
+
+    #[command(flatten)]
+    keys: MasterKeySettings,
 
     #[command(subcommand)]
     verb: Verb,
@@ -64,11 +70,14 @@ fn main() -> ExitCode {
 
 /// True when all is well.
 async fn run(args: Args) -> Result<bool, Box<dyn Error>> {
-    let database = database::open(args.database_url, &args.data_dir).await?;
+    let database = open_database(args.database_url, &args.data_dir).await?;
     let outcome = match args.verb {
         Verb::Status => verbs::status(&database.pool).await,
         Verb::Resume { projection } => verbs::resume(&database.pool, &projection).await,
-        Verb::Check { show_personal } => verbs::check(&database.pool, show_personal).await,
+        Verb::Check { show_personal } => match args.keys.load(&args.data_dir) {
+            Ok(masters) => verbs::check(&database.pool, masters, show_personal).await,
+            Err(error) => Err(error.into()),
+        },
     };
     database.close().await?;
     outcome

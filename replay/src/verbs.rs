@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use orion_projections::{CheckError, Checkpoint, Difference, READ_MODEL, Status};
+use orion_store::{Keys, MasterKeys, Vault};
 use serde_json::Value;
 use sqlx::PgPool;
 
@@ -41,8 +42,9 @@ pub async fn resume(pool: &PgPool, projection: &str) -> Outcome {
 }
 
 /// Compares every row with the fold of the log.
-pub async fn check(pool: &PgPool, show_personal: bool) -> Outcome {
-    let (position, differences) = match orion_projections::check(pool).await {
+pub async fn check(pool: &PgPool, masters: MasterKeys, show_personal: bool) -> Outcome {
+    let vault = Vault::new(pool.clone(), &Keys::load(pool, masters).await?);
+    let (position, differences) = match orion_projections::check(pool, &vault).await {
         Ok(checked) => checked,
         Err(fault @ CheckError::LogEnds { .. }) => {
             println!("{fault}");

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use orion_domain::values::{Score, Source, Topic};
 use orion_domain::{Trend, TrendEvent};
-use orion_store::{Commit, Log, Metadata, testing};
+use orion_store::{Commit, Keys, Log, MasterKeys, Metadata, testing};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -28,7 +28,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     sqlx::query("CREATE SEQUENCE plain_position").execute(&owner).await?;
     sqlx::query("GRANT USAGE ON SEQUENCE plain_position TO orion_app").execute(&owner).await?;
     let pool = orion_store::connect(&cluster.url(), 64).await?;
-    let log = Log::open(pool.clone(), CancellationToken::new()).await?;
+    let keys = Keys::load(&pool, MasterKeys::new(&[7; 32], &[])).await?;
+    let log = Log::open(pool.clone(), keys, CancellationToken::new()).await?;
 
     println!("{:>8} {:>14} {:>14} {:>7}", "callers", "append/s", "INSERT/s", "ratio");
     for callers in CALLERS {
@@ -95,7 +96,7 @@ async fn insert_one(pool: PgPool) {
                                    $2::json, $3::json, now())",
     )
     .bind(Uuid::now_v7().to_string())
-    .bind(orion_domain::event::payload(&event).expect("the event is JSON"))
+    .bind(orion_domain::event::payload(&event).expect("the event is JSON").to_string())
     .bind(serde_json::json!(metadata()).to_string())
     .execute(&pool)
     .await

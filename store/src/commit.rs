@@ -1,11 +1,14 @@
 //! A commit: what one command makes happen, written whole or not at all.
 
 use cqrs_es::DomainEvent;
-use orion_domain::{AggregateRoot, Claim, ClaimChange};
+use orion_domain::{AggregateRoot, Claim, ClaimChange, event};
 use uuid::Uuid;
+
+use serde_json::Value;
 
 use crate::error::StoreError;
 use crate::record::{Metadata, Position, StreamId};
+use crate::vault::SealingKey;
 
 /// Events for one or more streams, with what must hold for all of them to be written.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +17,10 @@ pub struct Commit {
     pub(crate) events: Vec<NewEvent>,
     pub(crate) claims: Vec<StoredClaim>,
     pub(crate) receipt: Option<(ReceiptKey, Receipt)>,
+    /// The data keys that the commit made, for more of the same subject.
+    pub(crate) sealing: Vec<SealingKey>,
+    /// The subjects whose data keys it destroys.
+    pub(crate) erased: Vec<Uuid>,
     pub(crate) metadata: Metadata,
 }
 
@@ -67,27 +74,50 @@ impl Commit {
     }
 
     /// Adds events to a stream that was at `version` (0: new) when they were decided.
+    ///
+    /// Events with personal values are refused: [`EventStore::add`](crate::EventStore::add) seals them.
     pub fn append<A: AggregateRoot>(
         &mut self,
         aggregate_id: Uuid,
         version: i64,
         events: &[A::Event],
     ) -> Result<(), StoreError> {
+        let payloads: Vec<Value> = events.iter().map(event::payload).collect::<Result<_, _>>()?;
+        if payloads.iter().any(event::is_marked) {
+            return Err(StoreError::Unsealed);
+        }
+        self.append_sealed::<A>(aggregate_id, version, events, payloads);
+        Ok(())
+    }
+
+    /// The same with payloads in which no personal value is clear any more.
+    pub(crate) fn append_sealed<A: AggregateRoot>(
+        &mut self,
+        aggregate_id: Uuid,
+        version: i64,
+        events: &[A::Event],
+        payloads: Vec<Value>,
+    ) {
         let stream = StreamId { aggregate_type: A::TYPE, aggregate_id };
-        for (event, sequence) in events.iter().zip(version + 1..) {
+        for ((event, payload), sequence) in events.iter().zip(payloads).zip(version + 1..) {
             self.events.push(NewEvent {
                 stream: stream.clone(),
                 sequence,
                 event_type: event.event_type(),
                 event_version: event.event_version(),
-                payload: orion_domain::event::payload(event)?,
+                payload: payload.to_string(),
             });
         }
         // A second batch for the same stream follows the first: only the first version must hold.
         if !self.streams.iter().any(|(known, _)| *known == stream) {
             self.streams.push((stream, version));
         }
-        Ok(())
+    }
+
+    /// Destroys a subject's data key together with the events: what it sealed is gone for ever, and
+    /// with it the claims and the snapshot of the aggregate of that id.
+    pub fn erase(&mut self, subject: Uuid) {
+        self.erased.push(subject);
     }
 
     /// Asks the append to refuse the commit if a stream that it does not write has gone on.

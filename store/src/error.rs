@@ -21,13 +21,34 @@ pub enum StoreError {
         sequence: usize,
         /// Why.
         #[source]
-        source: orion_domain::DecodeError,
+        source: crate::vault::ReadError,
+    },
+    /// A stored event could not be opened or decoded.
+    #[error("reading the event at position {position}")]
+    Unreadable {
+        /// Where.
+        position: crate::record::Position,
+        /// Why.
+        #[source]
+        source: crate::vault::ReadError,
     },
     /// A stored event has an id or metadata that Orion never writes.
     #[error("the event at position {position} is malformed")]
     Malformed {
         /// Where.
         position: crate::record::Position,
+    },
+    /// A ciphertext or a wrapped key does not open.
+    #[error(transparent)]
+    Open(#[from] crate::keys::OpenError),
+    /// A personal value would have gone into the log in clear.
+    #[error("the event has personal values that were not sealed")]
+    Unsealed,
+    /// The subject was erased; nothing more can be sealed for it.
+    #[error("{subject} was erased")]
+    Erased {
+        /// The user, social account or provider.
+        subject: uuid::Uuid,
     },
     /// cqrs-es could not read a stream.
     #[error("reading the stream {stream}")]

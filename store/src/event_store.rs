@@ -1,17 +1,21 @@
 //! Aggregates from the log, by the contract of `cqrs_es::EventStore`.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 
 use cqrs_es::persist::{PersistedEventRepository, SerializedEvent};
-use cqrs_es::{AggregateContext, AggregateError, EventEnvelope};
-use orion_domain::AggregateRoot;
+use cqrs_es::{AggregateContext, AggregateError, DomainEvent as _, EventEnvelope};
+use orion_domain::values::Ciphertext;
+use orion_domain::{AggregateRoot, event};
 use postgres_es::PostgresEventRepository;
+use serde_json::Value;
 use tracing::warn;
 use uuid::Uuid;
 
 use crate::commit::{AppendError, Commit};
 use crate::error::StoreError;
 use crate::log::Log;
+use crate::vault::{KeyRing, Place, ReadError, SealingKey};
 
 /// A snapshot is written each time a stream has grown by this many events.
 pub const SNAPSHOT_EVERY: i64 = 100;
@@ -64,11 +68,72 @@ impl EventStore {
             .get_last_events::<A>(&id.to_string(), last)
             .await
             .map_err(|source| StoreError::Stream { stream: stream_name::<A>(id), source })?;
+        let ring = self.ring::<A>(&events).await?;
         for event in events {
             loaded.version = i64::try_from(event.sequence).unwrap_or(i64::MAX);
-            loaded.aggregate.apply(decode::<A>(event)?);
+            loaded.aggregate.apply(decode::<A>(&ring, event)?);
         }
         Ok(loaded)
+    }
+
+    /// Adds to a commit what an aggregate decided at `version`, personal values sealed.
+    /// `aggregate` is the state after the events.
+    pub async fn add<A: AggregateRoot>(
+        &self,
+        commit: &mut Commit,
+        id: Uuid,
+        version: i64,
+        aggregate: &A,
+        events: &[A::Event],
+    ) -> Result<(), StoreError> {
+        let mut payloads: Vec<Value> =
+            events.iter().map(event::payload).collect::<Result<_, _>>()?;
+        if let Some(subject) = aggregate.subject(id) {
+            for (event, payload) in events.iter().zip(&mut payloads) {
+                if event::is_marked(payload) {
+                    let place = place::<A>(id, event.event_type(), event.event_version());
+                    self.sealing_key(commit, subject).await?.seal_marked(&place, payload);
+                }
+            }
+        }
+        commit.append_sealed::<A>(id, version, events, payloads);
+        Ok(())
+    }
+
+    /// Encrypts a text under a subject's key, for a column that holds ciphertext.
+    /// A subject that is new with this commit gets its key with it.
+    pub async fn seal_text(
+        &self,
+        commit: &mut Commit,
+        subject: Uuid,
+        place: &str,
+        clear: &str,
+    ) -> Result<Ciphertext, StoreError> {
+        Ok(self.sealing_key(commit, subject).await?.seal_text(place, clear))
+    }
+
+    async fn sealing_key<'c>(
+        &self,
+        commit: &'c mut Commit,
+        subject: Uuid,
+    ) -> Result<&'c SealingKey, StoreError> {
+        let known = commit.sealing.iter().position(|key| key.subject() == subject);
+        let index = known.unwrap_or(commit.sealing.len());
+        if known.is_none() {
+            commit.sealing.push(self.log.vault().sealing_key(subject).await?);
+        }
+        Ok(&commit.sealing[index])
+    }
+
+    /// The keys for events of one aggregate.
+    async fn ring<A: AggregateRoot>(
+        &self,
+        events: &[SerializedEvent],
+    ) -> Result<KeyRing, StoreError> {
+        if !event::is_personal(A::TYPE) {
+            return Ok(KeyRing::default());
+        }
+        self.log.vault().ring_of_payloads(events.iter().map(|event| &event.payload)).await
     }
 
     /// Keeps the state for faster loads. `aggregate` has applied the stream up to `version`.
@@ -76,7 +141,12 @@ impl EventStore {
     /// A snapshot that cannot be written costs speed, not truth: it is logged and forgotten.
     pub async fn save_snapshot<A: AggregateRoot>(&self, id: Uuid, version: i64, aggregate: &A) {
         let written = async {
-            let payload = serde_json::to_value(aggregate)?;
+            let mut payload = serde_json::to_value(aggregate)?;
+            if let Some(subject) = aggregate.subject(id).filter(|_| event::is_marked(&payload)) {
+                let key = self.log.vault().sealing_key(subject).await?;
+                debug_assert!(key.fresh.is_none(), "whoever has personal values has a key");
+                key.seal_marked(&snapshot_place::<A>(id), &mut payload);
+            }
             sqlx::query(
                 "INSERT INTO snapshots (aggregate_type, aggregate_id, last_sequence, current_snapshot, payload)
                  VALUES ($1, $2, $3, $4, $5)
@@ -109,7 +179,20 @@ impl EventStore {
         if i64::try_from(snapshot.current_snapshot) != Ok(i64::from(A::SNAPSHOT_SHAPE)) {
             return None;
         }
-        let aggregate: A = serde_json::from_value(snapshot.aggregate).ok()?;
+        let mut state = snapshot.aggregate;
+        if event::is_personal(A::TYPE) {
+            let opened = async {
+                let ring = self.log.vault().ring_of_payloads([&state]).await?;
+                Ok::<_, StoreError>(ring.open_sealed(&snapshot_place::<A>(id), &mut state)?)
+            };
+            opened
+                .await
+                .inspect_err(
+                    |error| warn!(%error, aggregate_type = A::TYPE, %id, "snapshot not read"),
+                )
+                .ok()?;
+        }
+        let aggregate: A = serde_json::from_value(state).ok()?;
         // `null` reads as an aggregate that was never made, which no snapshot is of.
         if !aggregate.exists() {
             return None;
@@ -123,15 +206,34 @@ fn stream_name<A: AggregateRoot>(id: Uuid) -> String {
     format!("{} {id}", A::TYPE)
 }
 
-fn decode<A: AggregateRoot>(event: SerializedEvent) -> Result<A::Event, StoreError> {
-    let SerializedEvent { aggregate_id, sequence, event_type, event_version, payload, .. } = event;
-    orion_domain::event::decode_value::<A>(&event_type, &event_version, &payload).map_err(
-        |source| StoreError::Event {
-            stream: format!("{} {aggregate_id}", A::TYPE),
-            sequence,
-            source,
-        },
-    )
+fn place<A: AggregateRoot>(id: impl Display, kind: String, version: String) -> Place {
+    Place { stream: format!("{} {id}", A::TYPE), kind, version }
+}
+
+fn snapshot_place<A: AggregateRoot>(id: Uuid) -> Place {
+    place::<A>(id, "snapshot".to_owned(), A::SNAPSHOT_SHAPE.to_string())
+}
+
+fn decode<A: AggregateRoot>(
+    ring: &KeyRing,
+    event: SerializedEvent,
+) -> Result<A::Event, StoreError> {
+    let SerializedEvent { aggregate_id, sequence, event_type, event_version, .. } = event;
+    let mut payload = event.payload;
+    let opened = if event::is_personal(A::TYPE) {
+        let place = place::<A>(&aggregate_id, event_type.clone(), event_version.clone());
+        ring.open_sealed(&place, &mut payload)
+    } else {
+        Ok(())
+    };
+    let decoded = opened
+        .map_err(ReadError::from)
+        .and_then(|()| Ok(event::decode_value::<A>(&event_type, &event_version, &payload)?));
+    decoded.map_err(|source| StoreError::Event {
+        stream: format!("{} {aggregate_id}", A::TYPE),
+        sequence,
+        source,
+    })
 }
 
 impl<A: AggregateRoot> cqrs_es::EventStore<A> for EventStore {
@@ -142,6 +244,7 @@ impl<A: AggregateRoot> cqrs_es::EventStore<A> for EventStore {
         aggregate_id: &str,
     ) -> Result<Vec<EventEnvelope<A>>, AggregateError<A::Error>> {
         let events = self.repository.get_events::<A>(aggregate_id).await?;
+        let ring = self.ring::<A>(&events).await.map_err(unexpected)?;
         events
             .into_iter()
             .map(|event| {
@@ -149,7 +252,7 @@ impl<A: AggregateRoot> cqrs_es::EventStore<A> for EventStore {
                     aggregate_id: event.aggregate_id.clone(),
                     sequence: event.sequence,
                     metadata: serde_json::from_value(event.metadata.clone()).map_err(unexpected)?,
-                    payload: decode::<A>(event).map_err(unexpected)?,
+                    payload: decode::<A>(&ring, event).map_err(unexpected)?,
                 })
             })
             .collect()
@@ -170,7 +273,8 @@ impl<A: AggregateRoot> cqrs_es::EventStore<A> for EventStore {
         metadata: HashMap<String, String>,
     ) -> Result<Vec<EventEnvelope<A>>, AggregateError<A::Error>> {
         let mut commit = Commit::new(metadata.clone().into_iter().collect());
-        commit.append::<A>(context.id, context.version, &events).map_err(unexpected)?;
+        let Loaded { id, version, aggregate } = &context;
+        self.add(&mut commit, *id, *version, aggregate, &events).await.map_err(unexpected)?;
         self.log.append(commit).await.map_err(|error| match error {
             AppendError::Conflict => AggregateError::AggregateConflict,
             AppendError::Repeated(_)

@@ -6,23 +6,29 @@
 mod append;
 mod commit;
 mod connect;
+mod database;
 pub mod embedded;
 mod error;
 mod event_store;
 pub mod keys;
 pub mod log;
 mod record;
+mod rotation;
 mod selection;
 mod tail;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod vault;
 
 pub use commit::{AppendError, Appended, Commit, Receipt, ReceiptKey};
 pub use connect::{ConnectError, connect, migrate};
+pub use database::{Database, OpenDatabaseError, open_database};
 pub use error::{StoreError, blames_a_value};
 pub use event_store::{EventStore, Loaded, SNAPSHOT_EVERY};
-pub use keys::{Keys, KeysError};
+pub use keys::{Keys, KeysError, MasterKeys, OpenError};
 pub use log::Log;
 pub use record::{Fact, Metadata, Position, RecordedEvent, StreamId};
+pub use rotation::{rewrap_keys, rotate_claims_key};
 pub use selection::Selection;
 pub use tail::Tail;
+pub use vault::{KeyRing, ReadError, Vault};

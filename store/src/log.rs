@@ -1,18 +1,28 @@
 //! The log: append to it, read it in order, follow it.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgExecutor, PgPool};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 use uuid::Uuid;
 
 use crate::append::Appender;
 use crate::commit::{AppendError, Appended, Commit, Receipt, ReceiptKey};
 use crate::error::StoreError;
-use crate::record::{Position, RecordedEvent};
+use crate::keys::Keys;
+use crate::record::{Fact, Position, RecordedEvent};
 use crate::tail::Tail;
+use crate::vault::{ERASURES, Vault};
+
+/// How many events are searched for erasures at a time.
+const FORGET_MAX: usize = 1_000;
+
+/// How long to wait when the log cannot be read.
+const FORGET_AGAIN: Duration = Duration::from_secs(1);
 
 /// A stream in which nothing has happened for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,17 +39,73 @@ pub struct Resting {
 #[derive(Clone, Debug)]
 pub struct Log {
     pool: PgPool,
+    keys: Keys,
+    vault: Vault,
     appender: Appender,
     tail: Tail,
 }
 
 impl Log {
     /// Opens the log behind a pool that works under the server's role. Its tail stops at `stop`.
-    pub async fn open(pool: PgPool, stop: CancellationToken) -> Result<Self, StoreError> {
-        let tail = Tail::start(pool.clone(), stop).await?;
+    pub async fn open(
+        pool: PgPool,
+        keys: Keys,
+        stop: CancellationToken,
+    ) -> Result<Self, StoreError> {
+        let vault = Vault::new(pool.clone(), &keys);
+        let again = vault.destroy_again().await?;
+        if again > 0 {
+            warn!(keys = again, "keys of erased subjects had come back and were destroyed again");
+        }
+        let tail = Tail::start(pool.clone(), stop.clone()).await?;
+        tokio::spawn(stop.run_until_cancelled_owned(forget_erased(tail.clone(), vault.clone())));
         let wake = tail.waker();
-        let appender = Appender::start(pool.clone(), move |_| wake.notify_one());
-        Ok(Self { pool, appender, tail })
+        let appender =
+            Appender::start(pool.clone(), keys.claims_fingerprint(), move |_| wake.notify_one());
+        Ok(Self { pool, keys, vault, appender, tail })
+    }
+
+    /// The keys that all servers of the database share.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// The keys of the subjects of personal values.
+    pub fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// Events in the domain's terms: opened, then decoded.
+    pub async fn read_facts(
+        &self,
+        events: &[impl Borrow<RecordedEvent>],
+    ) -> Result<Vec<Fact>, StoreError> {
+        let ring = self.vault.ring(events.iter().map(Borrow::borrow)).await?;
+        let read = |event: &RecordedEvent| {
+            ring.read(event)
+                .map_err(|source| StoreError::Unreadable { position: event.position, source })
+        };
+        events.iter().map(Borrow::borrow).map(read).collect()
+    }
+
+    /// The streams that a user's sessions and social accounts are, by their first events.
+    pub async fn owned_by(
+        &self,
+        aggregate_type: &str,
+        user_id: Uuid,
+    ) -> Result<Vec<Uuid>, StoreError> {
+        let ids: Vec<String> = sqlx::query_scalar(
+            "SELECT aggregate_id FROM events
+             WHERE event_type IN ('session.started', 'social_account.connected')
+               AND payload ->> 'user_id' = $2 AND aggregate_type = $1
+             ORDER BY position",
+        )
+        .bind(aggregate_type)
+        .bind(user_id.to_string())
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::database("looking for what a user owns"))?;
+        Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
     }
 
     /// The pool that the log works with.
@@ -49,7 +115,13 @@ impl Log {
 
     /// Writes a commit whole, or says why not. The answer comes when it is durable.
     pub async fn append(&self, commit: Commit) -> Result<Appended, AppendError> {
-        self.appender.append(commit).await
+        let erased = commit.erased.clone();
+        let appended = self.appender.append(commit).await?;
+        // The other servers hear of it by the event.
+        for subject in erased {
+            self.vault.forget(subject);
+        }
+        Ok(appended)
     }
 
     /// The events after a position, in order, at most `limit`.
@@ -168,6 +240,28 @@ impl Log {
     /// The one reader of this process that follows the log.
     pub fn tail(&self) -> &Tail {
         &self.tail
+    }
+}
+
+/// Drops the keys of those who are erased from now on, whichever server erased them.
+async fn forget_erased(tail: Tail, vault: Vault) {
+    let mut seen = tail.head();
+    loop {
+        match tail.next(seen, FORGET_MAX).await {
+            Ok(events) => {
+                let erased =
+                    events.iter().filter(|event| ERASURES.contains(&event.event_type.as_str()));
+                erased.for_each(|event| vault.forget(event.aggregate_id));
+                let Some(newest) = events.last() else { return };
+                seen = newest.position;
+                continue;
+            }
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                warn!(error, "reading the log for erasures");
+            }
+        }
+        tokio::time::sleep(FORGET_AGAIN).await;
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use orion_domain::{DecodeError, Event};
+use orion_domain::Event;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -55,7 +55,7 @@ pub struct RecordedEvent {
     pub event_type: String,
     /// The version of its fields.
     pub event_version: String,
-    /// Its fields, the JSON text as it was written.
+    /// Its fields, the JSON text as it was written, personal values sealed.
     pub payload: String,
     /// Its circumstances.
     pub metadata: Metadata,
@@ -63,7 +63,7 @@ pub struct RecordedEvent {
     pub recorded_at: DateTime<Utc>,
 }
 
-// Without the payload, which holds personal values.
+// Without the payload: nobody needs to see it in a log line.
 impl fmt::Debug for RecordedEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecordedEvent")
@@ -75,21 +75,7 @@ impl fmt::Debug for RecordedEvent {
     }
 }
 
-impl RecordedEvent {
-    /// The event in the domain's terms.
-    pub fn decode(&self) -> Result<Fact, DecodeError> {
-        let event = Event::decode(&self.event_type, &self.event_version, &self.payload)?;
-        Ok(Fact {
-            position: self.position,
-            aggregate_id: self.aggregate_id,
-            sequence: self.sequence,
-            recorded_at: self.recorded_at,
-            event,
-        })
-    }
-}
-
-/// A decoded event with its place and time: what a fold sees.
+/// An event that was opened and decoded, with its place and time: what a fold sees.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fact {
     /// Its place in the log.

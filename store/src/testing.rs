@@ -12,8 +12,14 @@ use std::fmt::Display;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
 pub use self::cluster::TestCluster;
 use self::server::Server;
+use crate::keys::{Keys, MasterKeys};
+use crate::log::Log;
+use crate::vault::Vault;
 
 /// How long a test waits for the end of its database; it is dropped all the same.
 const DROP_WAIT: Duration = Duration::from_millis(500);
@@ -33,6 +39,29 @@ pub struct TestDatabase {
 /// When PostgreSQL cannot be started or the database not be made.
 pub async fn database() -> TestDatabase {
     shared().database().await
+}
+
+/// The master key of tests.
+pub fn masters() -> MasterKeys {
+    MasterKeys::new(&[7; 32], &[])
+}
+
+/// The log of a pool, under the master key of tests.
+///
+/// # Panics
+/// When it cannot be opened.
+pub async fn log(pool: PgPool, stop: CancellationToken) -> Log {
+    let keys = or_panic("loading the keys", Keys::load(&pool, masters()).await);
+    or_panic("opening the log", Log::open(pool, keys, stop).await)
+}
+
+/// The vault of a pool, under the master key of tests.
+///
+/// # Panics
+/// When its keys cannot be read.
+pub async fn vault(pool: &PgPool) -> Vault {
+    let keys = or_panic("loading the keys", Keys::load(pool, masters()).await);
+    Vault::new(pool.clone(), &keys)
 }
 
 impl Drop for TestDatabase {

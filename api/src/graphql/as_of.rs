@@ -33,8 +33,7 @@ pub async fn row_as_of<T: Entity>(
     let until = moment(ctx, as_of).await?;
     let events = ctx.app().bus.log().stream(aggregate_type, id, until).await.map_err(internal)?;
     let (mut row, mut version) = (None, None);
-    for event in events {
-        let fact = event.decode().map_err(internal)?;
+    for fact in ctx.app().bus.log().read_facts(&events).await.map_err(internal)? {
         version = Some(fact.sequence);
         if T::keys(&fact).contains(&id) {
             row = T::fold(row, id, &fact);

@@ -50,7 +50,7 @@ impl Event {
     async fn payload(&self) -> Json<Value> {
         // PostgreSQL takes only JSON into the column.
         let payload = serde_json::from_str(&self.0.payload).unwrap_or_default();
-        Json(orion_domain::event::redacted(&self.0.event_type, payload))
+        Json(orion_domain::event::redacted(payload))
     }
     /// Who caused it, by which command, in which request.
     async fn metadata(&self) -> Json<&BTreeMap<String, String>> {

@@ -2,15 +2,15 @@
 
 use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
-use orion_commands::{Action, Actor, Refusal, Single};
-use orion_domain::values::{DisplayName, Personal, PlatformName, ValueError};
+use orion_commands::{Action, Actor, ConnectSocialAccount, Refusal, RotateCredentials, Single};
+use orion_domain::values::{DisplayName, PlatformName, SocialAccountId, ValueError};
 use orion_domain::{SocialAccount as SocialAccountAggregate, SocialAccountCommand};
 use orion_projections::tables::{SocialAccountRow, UserRow};
-use serde_json::json;
+use secrecy::SecretString;
 use uuid::Uuid;
 
 use super::content::acting_user;
-use super::context::{App, CommandArgs, ContextExt as _, Outcome, naming_inputs};
+use super::context::{CommandArgs, ContextExt as _, Outcome, naming_inputs};
 use super::error::AtField as _;
 use super::page::{List, Nodes, Order, PageArgs};
 use super::reader::{Condition, Entity, Found};
@@ -197,16 +197,13 @@ impl SocialAccountMutation {
     ) -> Result<SocialAccountPayload> {
         let args = CommandArgs { command_id: input.command_id, expected_version: None };
         let build = |actor: &Actor| {
-            let id = Uuid::now_v7();
-            let display_name = DisplayName::parse(&input.display_name).at("displayName")?;
-            let connect = SocialAccountCommand::Connect {
-                user_id: acting_user(actor)?,
+            acting_user(actor)?;
+            Ok(ConnectSocialAccount {
+                id: SocialAccountId(Uuid::now_v7()),
                 platform: PlatformName::parse(&input.platform).at("platform")?,
-                display_name: Personal::new(display_name),
-                credentials: sealed(ctx.app(), id, &input.credentials)?,
-            };
-            let ids = json!({ "socialAccountId": id });
-            Ok(Single::<SocialAccountAggregate>::new(id, connect).with_ids(ids))
+                display_name: DisplayName::parse(&input.display_name).at("displayName")?,
+                credentials: parse_credentials(input.credentials)?,
+            })
         };
         let outcome = ctx.command(Action::ManageSocialAccounts, args, build).await?;
         Ok(SocialAccountPayload { id: outcome.id("socialAccountId"), outcome })
@@ -221,11 +218,13 @@ impl SocialAccountMutation {
         let RotateCredentialsInput { social_account_id, credentials, .. } = input;
         let args =
             CommandArgs { command_id: input.command_id, expected_version: input.expected_version };
-        change(ctx, &social_account_id, args, |id| {
-            let credentials = sealed(ctx.app(), id, &credentials)?;
-            Ok(SocialAccountCommand::RotateCredentials { credentials })
-        })
-        .await
+        let id = uuid(&social_account_id)?;
+        let build = |_: &Actor| {
+            let credentials = parse_credentials(credentials)?;
+            Ok(RotateCredentials { id: SocialAccountId(id), credentials })
+        };
+        let outcome = ctx.command(Action::ManageSocialAccounts, args, build).await?;
+        Ok(SocialAccountPayload { id: outcome.unless_refused(id), outcome })
     }
 
     /// Stops publishing through an account.
@@ -235,27 +234,19 @@ impl SocialAccountMutation {
         input: DeactivateSocialAccountInput,
     ) -> Result<SocialAccountPayload> {
         let (social_account_id, args) = input.into();
-        change(ctx, &social_account_id, args, |_| Ok(SocialAccountCommand::Deactivate)).await
+        let id = uuid(&social_account_id)?;
+        let deactivate =
+            Single::<SocialAccountAggregate>::new(id, SocialAccountCommand::Deactivate);
+        let build = |_: &Actor| Ok(deactivate);
+        let outcome = ctx.command(Action::ManageSocialAccounts, args, build).await?;
+        Ok(SocialAccountPayload { id: outcome.unless_refused(id), outcome })
     }
 }
 
-async fn change(
-    ctx: &Context<'_>,
-    social_account_id: &ID,
-    args: CommandArgs,
-    command: impl FnOnce(Uuid) -> Result<SocialAccountCommand, Refusal> + Send,
-) -> Result<SocialAccountPayload> {
-    let id = uuid(social_account_id)?;
-    let build = |_: &Actor| Ok(Single::<SocialAccountAggregate>::new(id, command(id)?));
-    let outcome = ctx.command(Action::ManageSocialAccounts, args, build).await?;
-    Ok(SocialAccountPayload { id: outcome.unless_refused(id), outcome })
-}
-
-/// The ciphertext of credentials, good for this account only.
-fn sealed(app: &App, account_id: Uuid, clear: &str) -> Result<Personal<String>, Refusal> {
-    check_credentials(clear).at("credentials")?;
-    let place = format!("social_account {account_id}");
-    Ok(Personal::new(app.bus.keys().seal(&place, clear)))
+/// What a platform wants to see: any text of a sensible length.
+fn parse_credentials(clear: String) -> Result<SecretString, Refusal> {
+    check_credentials(&clear).at("credentials")?;
+    Ok(clear.into())
 }
 
 fn check_credentials(clear: &str) -> Result<(), ValueError> {

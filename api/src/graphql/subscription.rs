@@ -271,8 +271,9 @@ async fn changes<'a, T: Entity>(
             let events = app.bus.log().tail().next(after, BATCH_MAX).await.map_err(internal)?;
             let Some(newest) = events.last() else { break };
             after = newest.position;
-            for event in events {
-                let ids = wanted(&event.decode().map_err(internal)?);
+            let facts = app.bus.log().read_facts(&events).await.map_err(internal)?;
+            for (event, fact) in events.iter().zip(facts) {
+                let ids = wanted(&fact);
                 if ids.is_empty() {
                     continue;
                 }

@@ -59,6 +59,7 @@ const MUTATIONS: &[(&str, Least)] = &[
     ("revokeSession", Viewer),
     ("changeRole", Admin),
     ("deactivateUser", Admin),
+    ("eraseUser", Viewer),
     ("reactivateUser", Admin),
     ("detectTrend", Editor),
     ("rescoreTrend", Editor),

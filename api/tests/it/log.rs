@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use orion_projections::Difference;
-use orion_store::Position;
+use orion_store::testing::vault;
+use orion_store::{Position, Vault};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
@@ -13,13 +14,15 @@ use crate::eventually::eventually;
 pub struct Records {
     /// A few connections.
     pub pool: PgPool,
+    vault: Vault,
 }
 
 impl Records {
     /// Connects.
     pub async fn of(database_url: &str) -> Self {
         let pool = PgPoolOptions::new().max_connections(2).connect(database_url).await.unwrap();
-        Self { pool }
+        let vault = vault(&pool).await;
+        Self { pool, vault }
     }
 
     /// The newest position.
@@ -65,7 +68,8 @@ impl Records {
     pub async fn assert_projected(&self) {
         let (position, differences) = eventually("the read model reaches the head", async || {
             let head = self.head().await;
-            let (position, differences) = orion_projections::check(&self.pool).await.unwrap();
+            let (position, differences) =
+                orion_projections::check(&self.pool, &self.vault).await.unwrap();
             (position == Position(head)).then_some((position, differences))
         })
         .await;

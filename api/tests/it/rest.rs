@@ -111,8 +111,9 @@ async fn a_token_of_an_old_key_is_good_after_the_rotation() {
 async fn a_server_with_another_master_key_does_not_start() {
     let database = database().await;
     let _ = Server::start(&database.url).await.terminate().await;
-    // Its data directory is another, and so are the keys in it.
-    let ended = Settings::on(&database.url).run_to_end(&DataDir::fresh()).await;
+    let other = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
+    let settings = Settings::on(&database.url).with("ORION_MASTER_KEY", other);
+    let ended = settings.run_to_end(&DataDir::fresh()).await;
     assert_eq!(ended.status.code(), Some(2), "{ended:?}");
     assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
     assert!(

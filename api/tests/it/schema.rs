@@ -70,6 +70,7 @@ const MUTATIONS: &[&str] = &[
     "revokeSession",
     "changeRole",
     "deactivateUser",
+    "eraseUser",
     "reactivateUser",
     "detectTrend",
     "rescoreTrend",
@@ -110,13 +111,7 @@ const NOT_YET: &[(&str, &[&str])] = &[
     ("Query", &["notifications"]),
     (
         "Mutation",
-        &[
-            "verifyEmail",
-            "markNotificationsRead",
-            "issueServiceToken",
-            "revokeServiceToken",
-            "eraseUser",
-        ],
+        &["verifyEmail", "markNotificationsRead", "issueServiceToken", "revokeServiceToken"],
     ),
     ("Subscription", &["notificationReceived"]),
 ];

@@ -19,6 +19,9 @@ pub const ADMIN_EMAIL: &str = "admin@orion.local";
 /// The admin's password.
 pub const ADMIN_PASSWORD: &str = "a password for tests";
 
+/// The master key of every server here: 32 times the byte 7, as tests of the log have it.
+const MASTER_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+
 /// How long a server may take to end: the contract's 10 s and a little for a busy machine.
 const STOPS_WITHIN: Duration = Duration::from_secs(12);
 
@@ -68,6 +71,7 @@ impl Settings {
             ("ORION_BCRYPT_COST", "4"),
             ("ORION_ADMIN_PASSWORD", ADMIN_PASSWORD),
             ("ORION_DATABASE_POOL", "10"),
+            ("ORION_MASTER_KEY", MASTER_KEY),
         ];
         Self { variables: variables.map(|(name, value)| (name, value.to_owned())).to_vec() }
     }

@@ -1,9 +1,14 @@
 //! Reactors turn events into commands. A replay never runs them: they are not projections.
 
+mod erase_belongings;
 mod expire_trends;
 mod mark_published;
+mod remove_sessions;
+mod resting;
 mod runner;
 
+pub use erase_belongings::EraseBelongings;
 pub use expire_trends::expire_trends;
 pub use mark_published::MarkPublished;
+pub use remove_sessions::{SESSION_RESTS, remove_sessions};
 pub use runner::{Reactor, run};

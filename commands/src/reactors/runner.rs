@@ -40,7 +40,15 @@ pub trait Reactor: Send + Sync {
 
 /// The envelope of a reactor's command: caused by the event, known again when it is repeated.
 pub(crate) fn envelope(reactor: &str, cause: Position) -> Envelope {
-    let name = format!("{reactor}:{cause}");
+    envelope_named(format!("{reactor}:{cause}"), cause)
+}
+
+/// The same where one event causes several commands, each on an aggregate of its own.
+pub(crate) fn envelope_for(reactor: &str, cause: Position, target: Uuid) -> Envelope {
+    envelope_named(format!("{reactor}:{cause}:{target}"), cause)
+}
+
+fn envelope_named(name: String, cause: Position) -> Envelope {
     let command_id = Uuid::new_v5(&COMMANDS, name.as_bytes());
     Envelope {
         command: Some((command_id, name.into_bytes())),
@@ -69,8 +77,6 @@ enum RunError {
     Database(#[from] sqlx::Error),
     #[error("reading the log")]
     Log(#[from] StoreError),
-    #[error("reading the event at position {position}")]
-    Event { position: Position, source: orion_domain::DecodeError },
     #[error("reacting to the event at position {position}")]
     React { position: Position, source: CommandError },
 }
@@ -90,9 +96,8 @@ async fn lead<R: Reactor>(bus: &Bus, reactor: &R) -> Result<(), RunError> {
             // The tail was stopped, and with it soon this task.
             return std::future::pending().await;
         }
-        for event in events {
-            let position = event.position;
-            let fact = event.decode().map_err(|source| RunError::Event { position, source })?;
+        for fact in log.read_facts(&events).await? {
+            let position = fact.position;
             reactor
                 .react(bus, &fact)
                 .await

@@ -6,9 +6,10 @@ use orion_commands::{
     Actor, Bus, ChangePassword, Client, CommandError, Done, LogIn, ManageUser, Password, Passwords,
     Refresh, Register, Single,
 };
-use orion_domain::values::{Email, Name, Personal, Role, SessionId, UserId};
+use orion_domain::values::{Email, Name, Role, SessionId, UserId};
 use orion_domain::{Session, SessionCommand, User, UserCommand};
 use orion_store::Position;
+use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
 use crate::fixtures::{World, admin, code, refusal};
@@ -27,13 +28,14 @@ async fn registered(world: &World, email: &str) -> (Actor, String) {
     let register = register_as(world, email).await;
     world.run(Actor::Anonymous, &register).await.unwrap();
     let (id, session_id) = (register.user_id, register.session.session_id);
-    let token = register.session.refresh_token.expose().clone();
+    let token = register.session.refresh_token.expose_secret().to_owned();
     (Actor::User { id, role: Role::Viewer, session_id }, token)
 }
 
 async fn log_in(world: &World, email: &str, password: &str) -> Result<UserId, CommandError> {
     let (bus, password) = (&world.bus, password.to_owned());
-    let log_in = LogIn::new(bus, &world.passwords, email, password, Client::default()).await?;
+    let log_in =
+        LogIn::new(bus, &world.passwords, email, password.into(), Client::default()).await?;
     world.run(Actor::Anonymous, &log_in).await.map(|_| log_in.user_id())
 }
 
@@ -41,7 +43,7 @@ async fn log_in(world: &World, email: &str, password: &str) -> Result<UserId, Co
 async fn refresh(bus: &Bus, token: &str) -> Result<String, CommandError> {
     let refresh = Refresh::new(bus.keys(), token)?;
     bus.run(&orion_commands::Envelope::of(Actor::Anonymous), &refresh).await?;
-    Ok(refresh.session.refresh_token.expose().clone())
+    Ok(refresh.session.refresh_token.expose_secret().to_owned())
 }
 
 async fn refresh_code(world: &World, token: &str) -> (&'static str, Option<&'static str>) {
@@ -74,7 +76,7 @@ async fn a_registration_makes_a_viewer_and_signs_in() {
     let user = world.bus.store().load::<User>(register.user_id.0).await.unwrap();
     assert_eq!(user.aggregate.active_role(), Some(Role::Viewer));
 
-    let token = register.session.refresh_token.expose();
+    let token = register.session.refresh_token.expose_secret();
     let owner = Refresh::owner(&world.bus, token).await.unwrap();
     assert_eq!(owner, (register.session.session_id, register.user_id));
 }
@@ -143,7 +145,7 @@ async fn refresh_later(bus: &Bus, token: &str, seconds: i64) -> Result<String, C
     let now = Utc::now() + TimeDelta::seconds(seconds);
     let refresh = Refresh::at(bus.keys(), token, now)?;
     bus.run(&orion_commands::Envelope::of(Actor::Anonymous), &refresh).await?;
-    Ok(refresh.session.refresh_token.expose().clone())
+    Ok(refresh.session.refresh_token.expose_secret().to_owned())
 }
 
 #[tokio::test]
@@ -322,7 +324,7 @@ async fn a_changed_password_replaces_the_old_one() {
         let change = ChangePassword {
             passwords: world.passwords.clone(),
             user_id: ada.user_id().unwrap(),
-            current: Personal::new(current.to_owned()),
+            current: current.into(),
             new: Password::parse("another horse battery").unwrap(),
         };
         world.run(ada, &change).await
@@ -343,7 +345,8 @@ async fn a_hash_of_an_older_cost_is_renewed_at_login() {
     let log_in = async || {
         let (bus, client) = (&world.bus, Client::default());
         let password = PASSWORD.to_owned();
-        let log_in = LogIn::new(bus, &dearer, "ada@example.org", password, client).await.unwrap();
+        let log_in =
+            LogIn::new(bus, &dearer, "ada@example.org", password.into(), client).await.unwrap();
         world.run(Actor::Anonymous, &log_in).await.unwrap();
     };
     log_in().await;

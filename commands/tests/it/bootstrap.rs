@@ -21,7 +21,8 @@ async fn start(world: &World, bus: &Bus, password: &str) -> bool {
 
 async fn can_log_in(world: &World, password: &str) -> bool {
     let (email, password) = ("admin@example.org", password.to_owned());
-    let log_in = LogIn::new(&world.bus, &world.passwords, email, password, Client::default()).await;
+    let log_in =
+        LogIn::new(&world.bus, &world.passwords, email, password.into(), Client::default()).await;
     match log_in {
         Ok(log_in) => world.run(Actor::Anonymous, &log_in).await.is_ok(),
         Err(_) => false,

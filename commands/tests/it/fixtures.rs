@@ -3,19 +3,17 @@
 use std::time::Duration;
 
 use orion_commands::{
-    Actor, Bus, CommandError, Done, Envelope, Passwords, Refusal, RequestPublish, Single, UseCase,
+    Actor, Bus, CommandError, ConnectSocialAccount, Done, Envelope, Passwords, Refusal,
+    RequestPublish, Single, UseCase,
 };
 use orion_domain::content::Run;
 use orion_domain::values::{
-    ContentId, DisplayName, Patch, Personal, PlatformName, PublishId, PublishRecordId, Role, RunId,
-    Score, SessionId, SocialAccountId, Source, StageName, Title, Topic, TrendId, UserId,
+    ContentId, DisplayName, Patch, PlatformName, PublishId, PublishRecordId, Role, RunId, Score,
+    SessionId, SocialAccountId, Source, StageName, Title, Topic, TrendId, UserId,
 };
-use orion_domain::{
-    Content, ContentCommand, Publish, PublishCommand, SocialAccount, SocialAccountCommand, Trend,
-    TrendCommand,
-};
-use orion_store::testing::{TestDatabase, database};
-use orion_store::{Keys, Log, connect};
+use orion_domain::{Content, ContentCommand, Publish, PublishCommand, Trend, TrendCommand};
+use orion_store::connect;
+use orion_store::testing::{TestDatabase, database, log};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -96,13 +94,13 @@ impl World {
     /// A connected account on a platform.
     pub async fn account(&self, actor: Actor, platform: &str) -> SocialAccountId {
         let id = SocialAccountId(Uuid::now_v7());
-        let connect = SocialAccountCommand::Connect {
-            user_id: actor.user_id().unwrap(),
+        let connect = ConnectSocialAccount {
+            id,
             platform: PlatformName::parse(platform).unwrap(),
-            display_name: Personal::new(DisplayName::parse("Channel").unwrap()),
-            credentials: Personal::new("sealed".to_owned()),
+            display_name: DisplayName::parse("Channel").unwrap(),
+            credentials: "a token of the platform".into(),
         };
-        self.run(actor, &Single::<SocialAccount>::new(id, connect)).await.unwrap();
+        self.run(actor, &connect).await.unwrap();
         id
     }
 
@@ -125,8 +123,7 @@ impl World {
 }
 
 async fn bus(url: &str, stop: CancellationToken) -> Bus {
-    let log = Log::open(connect(url, 6).await.unwrap(), stop).await.unwrap();
-    Bus::new(log, Keys::derive(&[7; 32]))
+    Bus::new(log(connect(url, 6).await.unwrap(), stop).await)
 }
 
 /// A person with a role, whom nothing else is known of.

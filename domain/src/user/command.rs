@@ -54,4 +54,6 @@ pub enum UserCommand {
         /// Which.
         account_id: OAuthAccountId,
     },
+    /// Forgets the person.
+    Erase,
 }

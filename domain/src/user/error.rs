@@ -26,6 +26,9 @@ pub enum UserError {
     /// The identity is linked.
     #[error("this account is linked already")]
     AlreadyLinked,
+    /// The person is forgotten.
+    #[error("the user was erased")]
+    Erased,
     /// Nobody may lock himself out.
     #[error("the last way to sign in cannot be removed")]
     LastLogin,
@@ -40,6 +43,7 @@ impl Rejection for UserError {
             Self::AlreadyActive => "ALREADY_ACTIVE",
             Self::AlreadyVerified => "ALREADY_VERIFIED",
             Self::AlreadyLinked => "ALREADY_LINKED",
+            Self::Erased => "USER_ERASED",
             Self::LastLogin => "LAST_LOGIN",
         }
     }
@@ -52,6 +56,7 @@ impl Rejection for UserError {
             | Self::Inactive
             | Self::AlreadyActive
             | Self::AlreadyVerified
+            | Self::Erased
             | Self::AlreadyLinked => None,
         }
     }

@@ -62,5 +62,11 @@ events! {
             /// Which.
             account_id: OAuthAccountId,
         },
+        /// The person is forgotten: the key of everything personal was destroyed. The rows of `users`
+        /// and `user_settings` stay, without what was personal.
+        "user.erased" "1" => Erased {
+            /// The rows of `oauth_accounts` that end.
+            oauth_account_ids: Vec<OAuthAccountId>,
+        },
     }
 }

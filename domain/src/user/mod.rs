@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 pub use self::command::UserCommand;
 pub use self::error::UserError;
@@ -32,6 +33,7 @@ struct State {
     email_verified: bool,
     settings: Personal<Json>,
     username: Option<Personal<Username>>,
+    erased: bool,
     /// Provider and provider's user id of each linked identity.
     oauth_accounts: BTreeMap<OAuthAccountId, (OAuthProvider, Personal<String>)>,
 }
@@ -47,9 +49,14 @@ impl User {
         self.0.as_ref().and_then(|state| state.password_hash.as_ref())
     }
 
+    /// True once the person is forgotten.
+    pub fn is_erased(&self) -> bool {
+        self.0.as_ref().is_some_and(|state| state.erased)
+    }
+
     /// The preferences as they are.
     pub fn settings(&self) -> Option<&Json> {
-        self.0.as_ref().map(|state| state.settings.expose())
+        self.0.as_ref().and_then(|state| state.settings.expose())
     }
 }
 
@@ -59,6 +66,9 @@ impl State {
     }
 
     fn decide(&self, command: UserCommand) -> Result<Vec<UserEvent>, UserError> {
+        if self.erased {
+            return Err(UserError::Erased);
+        }
         Ok(vec![match command {
             UserCommand::Register { .. } => return Err(UserError::AlreadyExists),
             UserCommand::UpdateProfile(change) => {
@@ -127,35 +137,39 @@ impl State {
                 }
                 UserEvent::OAuthAccountUnlinked { account_id }
             }
+            UserCommand::Erase => UserEvent::Erased {
+                oauth_account_ids: self.oauth_accounts.keys().copied().collect(),
+            },
         }])
     }
 }
 
 /// The claim that makes an e-mail address the login of one user only.
-pub fn email_claim(email: &Personal<Email>) -> Claim {
+pub fn email_claim(email: &Email) -> Claim {
     Claim {
         namespace: "user.email",
-        value: email.expose().as_str().to_owned(),
+        value: email.as_str().to_owned(),
         personal: true,
         taken_code: "EMAIL_TAKEN",
         field: "email",
     }
 }
 
-fn username_claim(username: &Personal<Username>) -> Claim {
+fn username_claim(username: &Username) -> Claim {
     Claim {
         namespace: "user.username",
-        value: username.expose().as_str().to_owned(),
+        value: username.as_str().to_owned(),
         personal: true,
         taken_code: "USERNAME_TAKEN",
         field: "username",
     }
 }
 
-fn oauth_claim(provider: OAuthProvider, provider_user_id: &Personal<String>) -> Claim {
+/// The claim that makes an external identity belong to one user only.
+pub fn oauth_claim(provider: OAuthProvider, provider_user_id: &str) -> Claim {
     Claim {
         namespace: "user.oauth",
-        value: format!("{provider}:{}", provider_user_id.expose()),
+        value: format!("{provider}:{provider_user_id}"),
         personal: true,
         taken_code: "OAUTH_ACCOUNT_TAKEN",
         field: "provider",
@@ -164,10 +178,14 @@ fn oauth_claim(provider: OAuthProvider, provider_user_id: &Personal<String>) -> 
 
 impl AggregateRoot for User {
     const EVENT_TYPES: &'static [(&'static str, &'static str)] = UserEvent::TYPES;
-    const SNAPSHOT_SHAPE: i32 = 1;
+    const SNAPSHOT_SHAPE: i32 = 2;
 
     fn exists(&self) -> bool {
         self.0.is_some()
+    }
+
+    fn subject(&self, id: Uuid) -> Option<Uuid> {
+        Some(id)
     }
 
     fn decide(&self, command: UserCommand) -> Result<Vec<UserEvent>, UserError> {
@@ -181,8 +199,13 @@ impl AggregateRoot for User {
     }
 
     fn claims(&self, event: &UserEvent) -> Vec<ClaimChange> {
+        // An erased value claims nothing: what its holder had was freed with the key.
         match event {
-            UserEvent::Registered { email, .. } => vec![ClaimChange::Take(email_claim(email))],
+            UserEvent::Registered { email, .. } => email
+                .expose()
+                .map(|email| ClaimChange::Take(email_claim(email)))
+                .into_iter()
+                .collect(),
             UserEvent::ProfileUpdated { change } => {
                 let current = self.0.as_ref().and_then(|state| state.username.as_ref());
                 let change = change.username.clone().against(current);
@@ -190,16 +213,22 @@ impl AggregateRoot for User {
                     Patch::Keep => None,
                     Patch::Clear | Patch::Set(_) => current,
                 };
+                let released = released.and_then(Personal::expose);
+                let taken = change.set_value().and_then(Personal::expose);
                 let released = released.map(|old| ClaimChange::Release(username_claim(old)));
-                let taken = change.set_value().map(|new| ClaimChange::Take(username_claim(new)));
+                let taken = taken.map(|new| ClaimChange::Take(username_claim(new)));
                 released.into_iter().chain(taken).collect()
             }
             UserEvent::OAuthAccountLinked { account } => {
-                vec![ClaimChange::Take(oauth_claim(account.provider, &account.provider_user_id))]
+                let id = account.provider_user_id.expose();
+                id.map(|id| ClaimChange::Take(oauth_claim(account.provider, id)))
+                    .into_iter()
+                    .collect()
             }
             UserEvent::OAuthAccountUnlinked { account_id } => {
                 let linked = self.0.as_ref().and_then(|state| state.oauth_accounts.get(account_id));
                 linked
+                    .and_then(|(provider, id)| Some((provider, id.expose()?)))
                     .map(|(provider, id)| ClaimChange::Release(oauth_claim(*provider, id)))
                     .into_iter()
                     .collect()
@@ -210,7 +239,8 @@ impl AggregateRoot for User {
             | UserEvent::RoleChanged { .. }
             | UserEvent::Deactivated {}
             | UserEvent::Reactivated {}
-            | UserEvent::LoggedIn { .. } => Vec::new(),
+            | UserEvent::LoggedIn { .. }
+            | UserEvent::Erased { .. } => Vec::new(),
         }
     }
 }
@@ -244,6 +274,7 @@ impl Aggregate for User {
                     email_verified,
                     settings: Personal::new(Json::empty_object()),
                     username: None,
+                    erased: false,
                     oauth_accounts: BTreeMap::new(),
                 });
                 return;
@@ -269,6 +300,18 @@ impl Aggregate for User {
             }
             UserEvent::OAuthAccountUnlinked { account_id } => {
                 state.oauth_accounts.remove(&account_id);
+            }
+            UserEvent::Erased { .. } => {
+                *state = State {
+                    password_hash: None,
+                    role: state.role,
+                    active: false,
+                    email_verified: false,
+                    settings: Personal::new(Json::empty_object()),
+                    username: None,
+                    erased: true,
+                    oauth_accounts: BTreeMap::new(),
+                };
             }
         }
     }

@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::values::{
-    AvatarUrl, Bio, FirstName, LastName, Name, OAuthAccountId, OAuthProvider, Patch, Personal,
-    TimeZone, Username,
+    AvatarUrl, Bio, Ciphertext, FirstName, LastName, Name, OAuthAccountId, OAuthProvider, Patch,
+    Personal, TimeZone, Username,
 };
 
 /// A change of how a user appears; what is missing stays.
@@ -48,10 +48,10 @@ pub struct OAuthAccount {
     pub provider_email: Option<Personal<String>>,
     /// Ciphertext of the access token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub access_token: Option<Personal<String>>,
+    pub access_token: Option<Ciphertext>,
     /// Ciphertext of the refresh token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refresh_token: Option<Personal<String>>,
+    pub refresh_token: Option<Ciphertext>,
     /// When the access token ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_expires_at: Option<DateTime<Utc>>,

@@ -21,7 +21,7 @@ pub use ids::{
 };
 pub use json::Json;
 pub use patch::Patch;
-pub use personal::Personal;
+pub use personal::{Ciphertext, MARK, Personal, TokenHash};
 pub use score::Score;
 pub use settings::{SettingsError, check_settings, effective_settings};
 pub use text::{

@@ -45,6 +45,15 @@ impl<T> Patch<T> {
         if same { Self::Keep } else { self }
     }
 
+    /// The same change to a value that is derived from this one, or to none.
+    pub fn and_then_ref<U>(&self, f: impl FnOnce(&T) -> Option<U>) -> Patch<U> {
+        match self {
+            Self::Keep => Patch::Keep,
+            Self::Clear => Patch::Clear,
+            Self::Set(value) => f(value).map_or(Patch::Clear, Patch::Set),
+        }
+    }
+
     /// The value that the change sets.
     pub fn set_value(&self) -> Option<&T> {
         match self {

@@ -2,21 +2,30 @@
 
 use std::fmt;
 
-/// A value that must not be shown: personal data, or a secret such as a hash or a credential.
+use serde::ser::SerializeMap as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A personal value: clear in the domain, never in the log.
 ///
-/// It is clear in the domain and prints as `***`, so that no log line or error can leak it.
-#[derive(Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-pub struct Personal<T>(T);
+/// It prints as `***`, so that no log line or error can leak it. It is *written* marked, as
+/// `{"$personal": value}`: so the vault finds each one, whatever it is nested in, and seals it. It is
+/// *read* bare, as the vault has opened it; `null` stands for a value whose person was erased.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Personal<T>(Option<T>);
+
+/// The key of the mark that a personal value is written with.
+pub const MARK: &str = "$personal";
 
 impl<T> Personal<T> {
     /// Wraps a value.
     pub fn new(value: T) -> Self {
-        Self(value)
+        Self(Some(value))
     }
 
-    /// The value; call it only where the value is needed, never to print it.
-    pub fn expose(&self) -> &T {
-        &self.0
+    /// The value, unless its person was erased; call it only where the value is needed, never to
+    /// print it.
+    pub fn expose(&self) -> Option<&T> {
+        self.0.as_ref()
     }
 }
 
@@ -26,6 +35,69 @@ impl<T> fmt::Debug for Personal<T> {
     }
 }
 
+impl<T: Serialize> Serialize for Personal<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Some(value) = &self.0 else { return serializer.serialize_none() };
+        let mut marked = serializer.serialize_map(Some(1))?;
+        marked.serialize_entry(MARK, value)?;
+        marked.end()
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Personal<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// Not an `Option`, which a field that is missing would be too.
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Opened<T> {
+            Erased(()),
+            Clear(T),
+        }
+        Ok(match Opened::deserialize(deserializer)? {
+            Opened::Erased(()) => Self(None),
+            Opened::Clear(value) => Self(Some(value)),
+        })
+    }
+}
+
+/// A secret that only the vault can open: text of the form that the vault gives ciphertexts.
+///
+/// The domain and the tables pass it on as it is; documented columns that say "encrypted" hold it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Ciphertext(String);
+
+/// SHA-256 of a token of 256 random bits, in hex: it tells nothing of the token, but nobody needs to
+/// see it either.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TokenHash(String);
+
+macro_rules! hidden_texts {
+    ($($name:ident),*) => {
+        $(
+            impl $name {
+                /// Wraps the text.
+                pub fn new(text: String) -> Self {
+                    Self(text)
+                }
+
+                /// The text.
+                pub fn as_str(&self) -> &str {
+                    &self.0
+                }
+            }
+
+            impl fmt::Debug for $name {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("***")
+                }
+            }
+        )*
+    };
+}
+hidden_texts!(Ciphertext, TokenHash);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,5 +105,22 @@ mod tests {
     #[test]
     fn debug_hides_the_value() {
         assert_eq!(format!("{:?}", Personal::new("secret")), "***");
+        assert_eq!(format!("{:?}", Ciphertext::new("secret".to_owned())), "***");
+        assert_eq!(format!("{:?}", TokenHash::new("secret".to_owned())), "***");
+    }
+
+    #[test]
+    fn a_value_is_written_marked_and_read_bare() {
+        let written = serde_json::to_string(&Personal::new("ada")).unwrap();
+        assert_eq!(written, r#"{"$personal":"ada"}"#);
+        let read: Personal<String> = serde_json::from_str(r#""ada""#).unwrap();
+        assert_eq!(read.expose().map(String::as_str), Some("ada"));
+    }
+
+    #[test]
+    fn an_erased_value_is_null() {
+        let read: Personal<String> = serde_json::from_str("null").unwrap();
+        assert_eq!(read.expose(), None);
+        assert_eq!(serde_json::to_string(&read).unwrap(), "null");
     }
 }

@@ -263,7 +263,7 @@ fn kept_runs(content: &Content) -> BTreeMap<RunId, RunStatus> {
 fn through_the_log(event: &ContentEvent) -> ContentEvent {
     let (event_type, version) = event.type_and_version();
     let payload = event::payload(event).unwrap();
-    let Event::Content(event) = Event::decode(event_type, version, &payload).unwrap() else {
+    let Event::Content(event) = Event::decode_value(event_type, version, &payload).unwrap() else {
         panic!("{event:?} came back as another aggregate's event");
     };
     event

@@ -6,11 +6,11 @@ use orion_domain::publish::Destination;
 use orion_domain::session::Token;
 use orion_domain::user::{OAuthAccount, ProfileChange};
 use orion_domain::values::{
-    AssetType, ContentId, DisplayName, Email, ErrorMessage, FilePath, Hook, Json, MediaAssetId,
-    Name, OAuthAccountId, OAuthProvider, Patch, Personal, PlatformName, PlatformPostId,
-    ProviderName, ProviderType, PublishId, PublishRecordId, Reason, RefreshTokenId, Role, RunId,
-    Score, ScriptBody, SessionId, SocialAccountId, Source, StageName, Title, Topic, TrendId,
-    UserId, Username,
+    AssetType, Ciphertext, ContentId, DisplayName, Email, ErrorMessage, FilePath, Hook, Json,
+    MediaAssetId, Name, OAuthAccountId, OAuthProvider, Patch, Personal, PlatformName,
+    PlatformPostId, ProviderName, ProviderType, PublishId, PublishRecordId, Reason, RefreshTokenId,
+    Role, RunId, Score, ScriptBody, SessionId, SocialAccountId, Source, StageName, Title,
+    TokenHash, Topic, TrendId, UserId, Username,
 };
 use orion_domain::{
     ContentEvent, ProviderEvent, PublishEvent, SessionEvent, SocialAccountEvent, TrendEvent,
@@ -52,6 +52,14 @@ pub fn at(rfc3339: &str) -> DateTime<Utc> {
 
 pub fn secret(text: &str) -> Personal<String> {
     Personal::new(text.to_owned())
+}
+
+pub fn sealed(text: &str) -> Ciphertext {
+    Ciphertext::new(text.to_owned())
+}
+
+pub fn token_hash(text: &str) -> TokenHash {
+    TokenHash::new(text.to_owned())
 }
 
 pub fn json(value: Value) -> Json {
@@ -203,7 +211,7 @@ pub fn unlinked(account_id: OAuthAccountId) -> UserEvent {
 pub fn first_token() -> Token {
     Token {
         token_id: FIRST_TOKEN,
-        token_hash: secret("hash-1"),
+        token_hash: token_hash("hash-1"),
         expires_at: at("2026-03-01T12:00:00Z"),
     }
 }
@@ -212,7 +220,7 @@ pub fn first_token() -> Token {
 pub fn second_token() -> Token {
     Token {
         token_id: SECOND_TOKEN,
-        token_hash: secret("hash-2"),
+        token_hash: token_hash("hash-2"),
         expires_at: at("2026-03-01T13:00:00Z"),
     }
 }
@@ -362,7 +370,7 @@ pub fn connected() -> SocialAccountEvent {
         user_id: ADA,
         platform: platform("youtube"),
         display_name: display_name("Ada's engines"),
-        credentials: secret("sealed-1"),
+        credentials: sealed("sealed-1"),
     }
 }
 

@@ -20,8 +20,8 @@ use serde_json::json;
 
 use crate::fixtures::{
     at, display_name, email, failure, file_path, hook, json, name, platform, post_id,
-    provider_name, provider_type, reason, score, script, secret, source, stage, title, topic,
-    username, uuid,
+    provider_name, provider_type, reason, score, script, sealed, secret, source, stage, title,
+    token_hash, topic, username, uuid,
 };
 
 /// What a golden file shows of its event.
@@ -96,12 +96,13 @@ fn users() -> Vec<Event> {
                 provider: OAuthProvider::GitHub,
                 provider_user_id: secret("1815"),
                 provider_email: Some(secret("ada@github.example")),
-                access_token: Some(secret("sealed-access")),
-                refresh_token: Some(secret("sealed-refresh")),
+                access_token: Some(sealed("sealed-access")),
+                refresh_token: Some(sealed("sealed-refresh")),
                 token_expires_at: Some(at("2026-03-01T12:00:00.123456Z")),
             },
         },
         UserEvent::OAuthAccountUnlinked { account_id: OAUTH_ACCOUNT },
+        UserEvent::Erased { oauth_account_ids: vec![OAUTH_ACCOUNT] },
     ]
     .map(Event::from)
     .into()
@@ -113,7 +114,7 @@ fn sessions() -> Vec<Event> {
             user_id: USER,
             token: Token {
                 token_id: TOKEN,
-                token_hash: secret("5f2c"),
+                token_hash: token_hash("5f2c"),
                 expires_at: at("2026-03-01T12:00:00Z"),
             },
             ip: Some(secret("192.0.2.7")),
@@ -124,12 +125,14 @@ fn sessions() -> Vec<Event> {
             previous: TOKEN,
             token: Token {
                 token_id: SUCCESSOR,
-                token_hash: secret("a90e"),
+                token_hash: token_hash("a90e"),
                 expires_at: at("2026-03-02T12:00:00Z"),
             },
         },
         SessionEvent::ReuseDetected { token_id: SUCCESSOR },
         SessionEvent::Revoked { token_id: SUCCESSOR, reason: "logout".to_owned() },
+        SessionEvent::TokensExpired { token_ids: vec![TOKEN] },
+        SessionEvent::Removed { token_ids: vec![TOKEN, SUCCESSOR] },
     ]
     .map(Event::from)
     .into()
@@ -237,10 +240,11 @@ fn accounts() -> Vec<Event> {
             user_id: USER,
             platform: platform("youtube"),
             display_name: display_name("Ada's engines"),
-            credentials: secret("sealed-credentials"),
+            credentials: sealed("sealed-credentials"),
         },
-        SocialAccountEvent::CredentialsRotated { credentials: secret("sealed-rotated") },
+        SocialAccountEvent::CredentialsRotated { credentials: sealed("sealed-rotated") },
         SocialAccountEvent::Deactivated {},
+        SocialAccountEvent::Erased {},
     ]
     .map(Event::from)
     .into()
@@ -292,7 +296,7 @@ fn minimal() -> Vec<Event> {
             user_id: USER,
             token: Token {
                 token_id: TOKEN,
-                token_hash: secret("5f2c"),
+                token_hash: token_hash("5f2c"),
                 expires_at: at("2026-03-01T12:00:00Z"),
             },
             ip: None,

@@ -1,11 +1,12 @@
 //! Decisions about sessions: one refresh token lives at a time.
 
 use orion_domain::session::{REFRESH_TOKEN_TTL, Token};
+use orion_domain::values::RefreshTokenId;
 use orion_domain::{AggregateRoot, Session, SessionCommand, SessionError, SessionEvent};
 
 use crate::fixtures::{
     ADA, FIRST_TOKEN, SECOND_TOKEN, at, first_token, second_token, secret, session_rotated,
-    session_started,
+    session_started, token_hash,
 };
 use crate::given::{codes, fold, given};
 
@@ -14,7 +15,7 @@ fn start() -> SessionCommand {
 }
 
 fn rotate(presented: &str, now: &str, successor: Token) -> SessionCommand {
-    SessionCommand::Rotate { presented_hash: secret(presented), now: at(now), successor }
+    SessionCommand::Rotate { presented_hash: token_hash(presented), now: at(now), successor }
 }
 
 fn revoke(reason: &str) -> SessionCommand {
@@ -64,9 +65,9 @@ fn the_living_token_is_replaced() {
 
 #[test]
 fn the_successor_is_replaced_in_turn() {
-    let third = Token { token_hash: secret("hash-3"), ..second_token() };
+    let third = Token { token_hash: token_hash("hash-3"), ..second_token() };
     given::<Session>([session_started(), session_rotated()])
-        .when(rotate("hash-2", "2026-03-01T12:30:00Z", third.clone()))
+        .when(rotate("hash-2", "2026-03-01T11:30:00Z", third.clone()))
         .emits([SessionEvent::Rotated { user_id: ADA, previous: SECOND_TOKEN, token: third }]);
 }
 
@@ -122,7 +123,7 @@ fn a_rotation_is_recent_for_ten_seconds() {
     let session = fold::<Session>([session_started(), rotated]);
     assert!(session.has_just_rotated(at("2026-03-01T12:00:10Z")));
     assert!(!session.has_just_rotated(at("2026-03-01T12:00:10.001Z")));
-    assert_eq!(session.generation(), Some((1, &secret("hash-2"))));
+    assert_eq!(session.generation(), Some((1, &token_hash("hash-2"))));
     assert!(!fold::<Session>([session_started()]).has_just_rotated(issued));
 }
 
@@ -137,7 +138,8 @@ fn a_revoked_session_is_over() {
 
 #[test]
 fn only_the_living_token_tells_whose_session_it_is() {
-    let holder = |history: &[_], hash| fold::<Session>(history.to_vec()).holder_of(&secret(hash));
+    let holder =
+        |history: &[_], hash| fold::<Session>(history.to_vec()).holder_of(&token_hash(hash));
     assert_eq!(holder(&[], "hash-1"), None);
     assert_eq!(holder(&[session_started()], "hash-1"), Some(ADA));
     assert_eq!(holder(&[session_started()], "stolen"), None);
@@ -163,4 +165,76 @@ fn refusals_have_stable_codes() {
         (SessionError::Reused, "REFRESH_TOKEN_REUSED", Some("refreshToken")),
         (SessionError::Expired, "REFRESH_TOKEN_EXPIRED", Some("refreshToken")),
     ]);
+}
+
+// What is no longer shown.
+
+fn removed(token_ids: &[RefreshTokenId]) -> SessionEvent {
+    SessionEvent::Removed { token_ids: token_ids.to_vec() }
+}
+
+#[test]
+fn a_replaced_token_is_dropped_once_it_has_expired() {
+    let late = Token { expires_at: at("2026-04-01T12:00:00Z"), ..second_token() };
+    let rotated =
+        SessionEvent::Rotated { user_id: ADA, previous: FIRST_TOKEN, token: late.clone() };
+    let third = Token { token_hash: token_hash("hash-3"), ..late };
+    let again =
+        SessionEvent::Rotated { user_id: ADA, previous: SECOND_TOKEN, token: third.clone() };
+    let expired = SessionEvent::TokensExpired { token_ids: vec![FIRST_TOKEN] };
+    given::<Session>([session_started(), rotated.clone()])
+        .when(rotate("hash-2", "2026-03-01T11:59:59Z", third.clone()))
+        .emits([again.clone()]);
+    given::<Session>([session_started(), rotated.clone()])
+        .when(rotate("hash-2", "2026-03-01T12:00:00Z", third.clone()))
+        .emits([again.clone(), expired.clone()]);
+    // Only once.
+    let fourth =
+        SessionEvent::Rotated { user_id: ADA, previous: SECOND_TOKEN, token: third.clone() };
+    given::<Session>([session_started(), rotated, again, expired])
+        .when(rotate("hash-3", "2026-03-01T12:00:00Z", third))
+        .emits([fourth]);
+}
+
+#[test]
+fn a_session_whose_last_token_has_expired_is_removed_once() {
+    let remove = |now| SessionCommand::Remove { now: at(now) };
+    given::<Session>([]).when(remove("2026-05-01T00:00:00Z")).rejects(SessionError::NotFound);
+    given::<Session>([session_started()])
+        .when(remove("2026-03-01T11:59:59Z"))
+        .rejects(SessionError::NotExpired);
+    given::<Session>([session_started()])
+        .when(remove("2026-03-01T12:00:00Z"))
+        .emits([removed(&[FIRST_TOKEN])]);
+    given::<Session>([session_started(), session_rotated()])
+        .when(remove("2026-05-01T00:00:00Z"))
+        .emits([removed(&[FIRST_TOKEN, SECOND_TOKEN])]);
+    given::<Session>([session_started(), removed(&[FIRST_TOKEN])])
+        .when(remove("2026-05-01T00:00:00Z"))
+        .emits_nothing();
+}
+
+#[test]
+fn an_erased_users_session_ends_and_is_removed() {
+    let erased = SessionEvent::Revoked { token_id: FIRST_TOKEN, reason: "erased".to_owned() };
+    given::<Session>([]).when(SessionCommand::Erase).rejects(SessionError::NotFound);
+    given::<Session>([session_started()])
+        .when(SessionCommand::Erase)
+        .emits([erased, removed(&[FIRST_TOKEN])]);
+    given::<Session>([session_started(), revoked()])
+        .when(SessionCommand::Erase)
+        .emits([removed(&[FIRST_TOKEN])]);
+    given::<Session>([session_started(), removed(&[FIRST_TOKEN])])
+        .when(SessionCommand::Erase)
+        .emits_nothing();
+}
+
+#[test]
+fn a_removed_session_is_over_and_its_token_expired() {
+    let session = fold::<Session>([session_started(), removed(&[FIRST_TOKEN])]);
+    assert!(session.is_over() && !session.is_revoked());
+    assert_eq!(session.holder_of(&token_hash("hash-1")), None);
+    given::<Session>([session_started(), removed(&[FIRST_TOKEN])])
+        .when(rotate("hash-1", "2026-03-01T12:00:00Z", second_token()))
+        .rejects(SessionError::Expired);
 }

@@ -4,7 +4,7 @@ use orion_domain::{
     AggregateRoot, SocialAccount, SocialAccountCommand, SocialAccountError, SocialAccountEvent,
 };
 
-use crate::fixtures::{ADA, connected, display_name, platform, secret};
+use crate::fixtures::{ADA, connected, display_name, platform, sealed};
 use crate::given::{codes, fold, given};
 
 fn connect() -> SocialAccountCommand {
@@ -12,16 +12,16 @@ fn connect() -> SocialAccountCommand {
         user_id: ADA,
         platform: platform("youtube"),
         display_name: display_name("Ada's engines"),
-        credentials: secret("sealed-1"),
+        credentials: sealed("sealed-1"),
     }
 }
 
 fn rotate() -> SocialAccountCommand {
-    SocialAccountCommand::RotateCredentials { credentials: secret("sealed-2") }
+    SocialAccountCommand::RotateCredentials { credentials: sealed("sealed-2") }
 }
 
 fn rotated() -> SocialAccountEvent {
-    SocialAccountEvent::CredentialsRotated { credentials: secret("sealed-2") }
+    SocialAccountEvent::CredentialsRotated { credentials: sealed("sealed-2") }
 }
 
 fn deactivated() -> SocialAccountEvent {
@@ -91,4 +91,17 @@ fn refusals_have_stable_codes() {
         (SocialAccountError::AlreadyExists, "ALREADY_EXISTS", None),
         (SocialAccountError::Inactive, "SOCIAL_ACCOUNT_INACTIVE", None),
     ]);
+}
+
+#[test]
+fn an_account_is_erased_once_whatever_became_of_it() {
+    let erase = || SocialAccountCommand::Erase;
+    let erased = || SocialAccountEvent::Erased {};
+    given::<SocialAccount>([]).when(erase()).rejects(SocialAccountError::NotFound);
+    given::<SocialAccount>([connected()]).when(erase()).emits([erased()]);
+    given::<SocialAccount>([connected(), deactivated()]).when(erase()).emits([erased()]);
+    given::<SocialAccount>([connected(), erased()]).when(erase()).emits_nothing();
+    given::<SocialAccount>([connected(), erased()])
+        .when(rotate())
+        .rejects(SocialAccountError::Inactive);
 }

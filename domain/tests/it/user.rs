@@ -2,15 +2,16 @@
 
 use orion_domain::user::{OAuthAccount, ProfileChange};
 use orion_domain::values::{
-    AvatarUrl, Bio, FirstName, Json, LastName, OAuthProvider, Patch, Personal, Role, TimeZone,
+    AvatarUrl, Bio, Email, FirstName, Json, LastName, OAuthProvider, Patch, Personal, Role,
+    TimeZone,
 };
 use orion_domain::{AggregateRoot, Claim, ClaimChange, User, UserCommand, UserError, UserEvent};
 use serde_json::json;
 
 use crate::fixtures::{
     GITHUB_ACCOUNT, GOOGLE_ACCOUNT, SESSION, at, deactivated, email, identity, json, linked, name,
-    on_github, on_google, registered, registered_without_password, secret, unlinked, username,
-    username_change, username_set,
+    on_github, on_google, registered, registered_without_password, sealed, secret, unlinked,
+    username, username_change, username_set,
 };
 use crate::given::{codes, fold, given};
 
@@ -233,8 +234,8 @@ fn a_user_signs_in() {
 fn an_identity_is_linked_with_all_that_is_known_of_it() {
     let account = OAuthAccount {
         provider_email: Some(secret("ada@github.example")),
-        access_token: Some(secret("sealed-access")),
-        refresh_token: Some(secret("sealed-refresh")),
+        access_token: Some(sealed("sealed-access")),
+        refresh_token: Some(sealed("sealed-refresh")),
         token_expires_at: Some(at("2026-03-01T12:00:00Z")),
         ..on_github()
     };
@@ -330,7 +331,7 @@ fn the_newest_password_and_settings_hold() {
         UserEvent::SettingsUpdated { settings: dark() },
     ]);
     assert!(user.password_hash() == Some(&secret("$2b$12$second")));
-    assert_eq!(user.settings(), Some(dark().expose()));
+    assert_eq!(user.settings(), dark().expose());
 
     assert_eq!(fold::<User>([registered_without_password()]).password_hash(), None);
     assert_eq!(fold::<User>([]).settings(), None);
@@ -495,4 +496,52 @@ fn refusals_have_stable_codes() {
         (UserError::AlreadyLinked, "ALREADY_LINKED", None),
         (UserError::LastLogin, "LAST_LOGIN", Some("oauthAccountId")),
     ]);
+}
+
+// A person who is forgotten.
+
+fn erased() -> UserEvent {
+    UserEvent::Erased { oauth_account_ids: Vec::new() }
+}
+
+#[test]
+fn a_user_is_erased_with_the_linked_identities() {
+    given::<User>([]).when(UserCommand::Erase).rejects(UserError::NotFound);
+    given::<User>([registered()]).when(UserCommand::Erase).emits([erased()]);
+    given::<User>([registered(), deactivated()]).when(UserCommand::Erase).emits([erased()]);
+    let google = on_google();
+    let account_id = google.account_id;
+    given::<User>([registered(), linked(google)])
+        .when(UserCommand::Erase)
+        .emits([UserEvent::Erased { oauth_account_ids: vec![account_id] }]);
+}
+
+#[test]
+fn nothing_more_happens_to_an_erased_user() {
+    for command in [
+        UserCommand::Erase,
+        UserCommand::Reactivate,
+        UserCommand::Deactivate,
+        UserCommand::ChangeRole { role: Role::Admin },
+        UserCommand::VerifyEmail,
+        UserCommand::ChangePassword { password_hash: secret("$2b$12$second") },
+    ] {
+        given::<User>([registered(), erased()]).when(command).rejects(UserError::Erased);
+    }
+    let user = fold::<User>([registered(), password_changed(), erased()]);
+    assert!(user.is_erased());
+    assert_eq!(user.active_role(), None);
+    assert_eq!(user.password_hash(), None);
+}
+
+#[test]
+fn what_was_erased_claims_nothing() {
+    let gone: Personal<Email> = serde_json::from_str("null").unwrap();
+    let UserEvent::Registered { password_hash, name, role, email_verified, .. } = registered()
+    else {
+        unreachable!("a registration")
+    };
+    let registered =
+        UserEvent::Registered { email: gone, password_hash, name, role, email_verified };
+    assert_eq!(given::<User>([]).claims(&registered), []);
 }

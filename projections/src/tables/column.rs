@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, SubsecRound, Utc};
 use orion_domain::values::{
-    AvatarUrl, Bio, DisplayName, Email, ErrorMessage, FilePath, FirstName, Hook, Json, LastName,
-    Name, Patch, Personal, PlatformName, PlatformPostId, ProviderName, ProviderType, ScriptBody,
-    Source, StageName, TimeZone, Title, Topic, Username,
+    AvatarUrl, Bio, Ciphertext, DisplayName, Email, ErrorMessage, FilePath, FirstName, Hook, Json,
+    LastName, Name, Patch, Personal, PlatformName, PlatformPostId, ProviderName, ProviderType,
+    ScriptBody, Source, StageName, TimeZone, Title, TokenHash, Topic, Username,
 };
 use serde_json::Value;
 
@@ -29,9 +29,9 @@ macro_rules! texts {
     };
 }
 texts! {
-    AvatarUrl, Bio, DisplayName, Email, ErrorMessage, FilePath, FirstName, Hook, LastName, Name,
+    AvatarUrl, Bio, Ciphertext, DisplayName, Email, ErrorMessage, FilePath, FirstName, Hook, LastName, Name,
     PlatformName, PlatformPostId, ProviderName, ProviderType, ScriptBody, Source, StageName, String,
-    TimeZone, Title, Topic, Username,
+    TimeZone, Title, TokenHash, Topic, Username,
 }
 
 impl ToColumn for Json {
@@ -53,11 +53,12 @@ impl ToColumn for DateTime<Utc> {
 }
 
 /// The tables hold personal values in clear; they are opened here and nowhere else in this crate.
+/// Nothing is left of an erased one.
 impl<T: ToColumn> ToColumn for Personal<T> {
-    type Column = T::Column;
+    type Column = Option<T::Column>;
 
-    fn to_column(&self) -> T::Column {
-        self.expose().to_column()
+    fn to_column(&self) -> Option<T::Column> {
+        self.expose().map(T::to_column)
     }
 }
 

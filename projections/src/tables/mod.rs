@@ -6,6 +6,7 @@
 
 mod column;
 mod contents;
+mod erased;
 mod media_assets;
 mod oauth_accounts;
 mod pipeline_runs;

@@ -7,6 +7,7 @@ use orion_store::Fact;
 use uuid::Uuid;
 
 use super::column::ToColumn;
+use super::erased;
 use crate::table::{Table, row};
 
 row! {
@@ -48,6 +49,9 @@ impl Table for OAuthAccountRow {
         match event {
             UserEvent::OAuthAccountLinked { account } => vec![account.account_id.0],
             UserEvent::OAuthAccountUnlinked { account_id } => vec![account_id.0],
+            UserEvent::Erased { oauth_account_ids } => {
+                oauth_account_ids.iter().map(|account_id| account_id.0).collect()
+            }
             UserEvent::Registered { .. } // shown in users
             | UserEvent::ProfileUpdated { .. }
             | UserEvent::EmailVerified {}
@@ -67,15 +71,18 @@ impl Table for OAuthAccountRow {
                 id: account.account_id.0,
                 user_id: fact.aggregate_id,
                 provider: account.provider,
-                provider_user_id: account.provider_user_id.to_column(),
-                provider_email: account.provider_email.to_column(),
+                provider_user_id: account
+                    .provider_user_id
+                    .to_column()
+                    .unwrap_or_else(|| erased::provider_user_id(account.account_id.0)),
+                provider_email: account.provider_email.to_column().flatten(),
                 access_token: account.access_token.to_column(),
                 refresh_token: account.refresh_token.to_column(),
                 token_expires_at: account.token_expires_at.to_column(),
                 created_at: fact.recorded_at,
                 updated_at: fact.recorded_at,
             }),
-            UserEvent::OAuthAccountUnlinked { .. } => None,
+            UserEvent::OAuthAccountUnlinked { .. } | UserEvent::Erased { .. } => None,
             UserEvent::Registered { .. }
             | UserEvent::ProfileUpdated { .. }
             | UserEvent::EmailVerified {}

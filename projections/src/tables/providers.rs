@@ -52,14 +52,14 @@ impl Table for ProviderRow {
                 id: fact.aggregate_id,
                 name: name.to_column(),
                 provider_type: provider_type.to_column(),
-                config: config.to_column(),
+                config: config.to_column().flatten(),
                 is_active: true,
                 priority: *priority,
             });
         }
         let mut row = row?;
         match event {
-            ProviderEvent::Configured { config } => row.config = config.to_column(),
+            ProviderEvent::Configured { config } => row.config = config.to_column().flatten(),
             ProviderEvent::Enabled {} => row.is_active = true,
             ProviderEvent::Disabled {} => row.is_active = false,
             ProviderEvent::Prioritized { priority } => row.priority = *priority,

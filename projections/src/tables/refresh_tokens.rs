@@ -62,6 +62,9 @@ impl Table for RefreshTokenRow {
             SessionEvent::Started { token, .. } => vec![token.token_id.0],
             SessionEvent::Rotated { previous, token, .. } => vec![previous.0, token.token_id.0],
             SessionEvent::Revoked { token_id, .. } => vec![token_id.0],
+            SessionEvent::TokensExpired { token_ids } | SessionEvent::Removed { token_ids } => {
+                token_ids.iter().map(|token_id| token_id.0).collect()
+            }
             SessionEvent::ReuseDetected { .. } => vec![], // the revocation shows
         }
     }
@@ -78,6 +81,7 @@ impl Table for RefreshTokenRow {
             SessionEvent::Rotated { .. } | SessionEvent::Revoked { .. } => {
                 row.map(|row| row.revoked(fact))
             }
+            SessionEvent::TokensExpired { .. } | SessionEvent::Removed { .. } => None,
             SessionEvent::ReuseDetected { .. } => row,
         }
     }

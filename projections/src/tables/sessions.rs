@@ -23,7 +23,7 @@ row! {
         expires_at: DateTime<Utc>,
         /// When it was ended.
         revoked_at: Option<DateTime<Utc>>,
-        /// Why: `logout`, `revoked`, `reuse`.
+        /// Why: `logout`, `revoked`, `reuse`, `erased`.
         revoked_reason: Option<String>,
         /// Where from, if known.
         ip: Option<String>,
@@ -45,8 +45,10 @@ impl Table for SessionRow {
         match event {
             SessionEvent::Started { .. }
             | SessionEvent::Rotated { .. }
-            | SessionEvent::Revoked { .. } => vec![fact.aggregate_id],
-            SessionEvent::ReuseDetected { .. } => vec![], // the revocation shows
+            | SessionEvent::Revoked { .. }
+            | SessionEvent::Removed { .. } => vec![fact.aggregate_id],
+            SessionEvent::TokensExpired { .. } // shown in refresh_tokens
+            | SessionEvent::ReuseDetected { .. } => vec![], // the revocation shows
         }
     }
 
@@ -61,8 +63,8 @@ impl Table for SessionRow {
                 expires_at: token.expires_at.to_column(),
                 revoked_at: None,
                 revoked_reason: None,
-                ip: ip.to_column(),
-                user_agent: user_agent.to_column(),
+                ip: ip.to_column().flatten(),
+                user_agent: user_agent.to_column().flatten(),
             }),
             SessionEvent::Rotated { token, .. } => row.map(|row| Self {
                 last_used_at: fact.recorded_at,
@@ -74,7 +76,8 @@ impl Table for SessionRow {
                 revoked_reason: Some(reason.clone()),
                 ..row
             }),
-            SessionEvent::ReuseDetected { .. } => row,
+            SessionEvent::Removed { .. } => None,
+            SessionEvent::TokensExpired { .. } | SessionEvent::ReuseDetected { .. } => row,
         }
     }
 }

@@ -6,6 +6,7 @@ use orion_store::Fact;
 use uuid::Uuid;
 
 use super::column::ToColumn;
+use super::erased;
 use crate::table::{Table, row};
 
 row! {
@@ -41,7 +42,8 @@ impl Table for SocialAccountRow {
         match event {
             SocialAccountEvent::Connected { .. }
             | SocialAccountEvent::CredentialsRotated { .. }
-            | SocialAccountEvent::Deactivated {} => vec![fact.aggregate_id],
+            | SocialAccountEvent::Deactivated {}
+            | SocialAccountEvent::Erased {} => vec![fact.aggregate_id],
         }
     }
 
@@ -53,7 +55,9 @@ impl Table for SocialAccountRow {
                     id: fact.aggregate_id,
                     user_id: user_id.0,
                     platform: platform.to_column(),
-                    display_name: display_name.to_column(),
+                    display_name: display_name
+                        .to_column()
+                        .unwrap_or_else(|| erased::DISPLAY_NAME.to_owned()),
                     credentials: credentials.to_column(),
                     is_active: true,
                     created_at: fact.recorded_at,
@@ -63,6 +67,12 @@ impl Table for SocialAccountRow {
                 row.map(|row| Self { credentials: credentials.to_column(), ..row })
             }
             SocialAccountEvent::Deactivated {} => row.map(|row| Self { is_active: false, ..row }),
+            SocialAccountEvent::Erased {} => row.map(|row| Self {
+                display_name: erased::DISPLAY_NAME.to_owned(),
+                credentials: String::new(),
+                is_active: false,
+                ..row
+            }),
         }
     }
 }

@@ -37,9 +37,9 @@ impl Table for UserSettingsRow {
     fn keys(fact: &Fact) -> Vec<Uuid> {
         let Event::User(event) = &fact.event else { return vec![] };
         match event {
-            UserEvent::Registered { .. } | UserEvent::SettingsUpdated { .. } => {
-                vec![fact.aggregate_id]
-            }
+            UserEvent::Registered { .. }
+            | UserEvent::SettingsUpdated { .. }
+            | UserEvent::Erased { .. } => vec![fact.aggregate_id],
             UserEvent::ProfileUpdated { .. } // shown in users
             | UserEvent::EmailVerified {}
             | UserEvent::PasswordChanged { .. }
@@ -62,8 +62,15 @@ impl Table for UserSettingsRow {
                 created_at: fact.recorded_at,
                 updated_at: fact.recorded_at,
             }),
+            UserEvent::Erased { .. } => row.map(|row| Self {
+                settings: Json::empty_object().to_column(),
+                updated_at: fact.recorded_at,
+                ..row
+            }),
             UserEvent::SettingsUpdated { settings } => row.map(|row| Self {
-                settings: as_jsonb(settings.to_column()),
+                settings: settings
+                    .to_column()
+                    .map_or_else(|| Json::empty_object().to_column(), as_jsonb),
                 updated_at: fact.recorded_at,
                 ..row
             }),

@@ -2,12 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use orion_domain::user::ProfileChange;
-use orion_domain::values::{Role, TimeZone};
+use orion_domain::values::{Personal, Role, TimeZone};
 use orion_domain::{Event, UserEvent};
 use orion_store::Fact;
 use uuid::Uuid;
 
 use super::column::ToColumn;
+use super::erased;
 use crate::table::{Table, row};
 
 row! {
@@ -66,7 +67,8 @@ impl Table for UserRow {
             | UserEvent::RoleChanged { .. }
             | UserEvent::Deactivated {}
             | UserEvent::Reactivated {}
-            | UserEvent::LoggedIn { .. } => vec![fact.aggregate_id],
+            | UserEvent::LoggedIn { .. }
+            | UserEvent::Erased { .. } => vec![fact.aggregate_id],
             UserEvent::SettingsUpdated { .. } // shown in user_settings
             | UserEvent::OAuthAccountLinked { .. }
             | UserEvent::OAuthAccountUnlinked { .. } => vec![], // shown in oauth_accounts
@@ -78,9 +80,9 @@ impl Table for UserRow {
         if let UserEvent::Registered { email, password_hash, name, role, email_verified } = event {
             return Some(Self {
                 id: fact.aggregate_id,
-                email: email.to_column(),
-                password_hash: password_hash.to_column(),
-                name: name.to_column(),
+                email: email.to_column().unwrap_or_else(|| erased::email(fact.aggregate_id)),
+                password_hash: password_hash.to_column().flatten(),
+                name: name.to_column().unwrap_or_else(|| erased::NAME.to_owned()),
                 avatar_url: None,
                 bio: None,
                 timezone: TimeZone::default().to_column(),
@@ -112,25 +114,41 @@ impl Table for UserRow {
                     bio,
                     timezone,
                 } = change;
-                if let Some(name) = name {
-                    row.name = name.to_column();
+                if let Some(name) = name.to_column().flatten() {
+                    row.name = name;
                 }
-                username.to_column().apply_to(&mut row.username);
-                first_name.to_column().apply_to(&mut row.first_name);
-                last_name.to_column().apply_to(&mut row.last_name);
-                avatar_url.to_column().apply_to(&mut row.avatar_url);
-                bio.to_column().apply_to(&mut row.bio);
+                username.and_then_ref(Personal::to_column).apply_to(&mut row.username);
+                first_name.and_then_ref(Personal::to_column).apply_to(&mut row.first_name);
+                last_name.and_then_ref(Personal::to_column).apply_to(&mut row.last_name);
+                avatar_url.and_then_ref(Personal::to_column).apply_to(&mut row.avatar_url);
+                bio.and_then_ref(Personal::to_column).apply_to(&mut row.bio);
                 if let Some(timezone) = timezone {
                     row.timezone = timezone.to_column();
                 }
             }
             UserEvent::EmailVerified {} => row.email_verified = true,
             UserEvent::PasswordChanged { password_hash } => {
-                row.password_hash = Some(password_hash.to_column());
+                row.password_hash = password_hash.to_column();
             }
             UserEvent::RoleChanged { role } => row.role = *role,
             UserEvent::Deactivated {} => row.is_active = false,
             UserEvent::Reactivated {} => row.is_active = true,
+            UserEvent::Erased { .. } => {
+                row = Self {
+                    email: erased::email(row.id),
+                    password_hash: None,
+                    name: erased::NAME.to_owned(),
+                    avatar_url: None,
+                    bio: None,
+                    timezone: TimeZone::default().to_column(),
+                    email_verified: false,
+                    is_active: false,
+                    first_name: None,
+                    last_name: None,
+                    username: None,
+                    ..row
+                };
+            }
             UserEvent::Registered { .. }
             | UserEvent::LoggedIn { .. }
             | UserEvent::SettingsUpdated { .. }

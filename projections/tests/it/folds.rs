@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use chrono::{DateTime, Utc};
 use futures::executor::block_on;
 use orion_domain::Event;
+use orion_domain::event::{payload_of, unmarked};
 use orion_domain::publish::RequestStatus;
 use orion_domain::values::{
     AssetType, ContentStatus, OAuthProvider, PublishStatus, Role, RunStatus, TrendStatus,
@@ -38,7 +39,7 @@ const ACCOUNT: Uuid = id(0x501);
 
 /// Which documented tables each event type shows in; every event shows in `projection.streams`.
 #[rustfmt::skip] // One entry a line.
-const SHOWN_IN: [(&str, &[&str]); 45] = [
+const SHOWN_IN: [(&str, &[&str]); 49] = [
     ("user.registered", &["orion.users", "orion.user_settings"]),
     ("user.profile_updated", &["orion.users"]),
     ("user.email_verified", &["orion.users"]),
@@ -50,10 +51,13 @@ const SHOWN_IN: [(&str, &[&str]); 45] = [
     ("user.logged_in", &["orion.users"]),
     ("user.oauth_account_linked", &["orion.oauth_accounts"]),
     ("user.oauth_account_unlinked", &["orion.oauth_accounts"]),
+    ("user.erased", &["orion.users", "orion.user_settings", "orion.oauth_accounts"]),
     ("session.started", &["orion.refresh_tokens"]),
     ("session.rotated", &["orion.refresh_tokens"]),
     ("session.reuse_detected", &[]),
     ("session.revoked", &["orion.refresh_tokens"]),
+    ("session.tokens_expired", &["orion.refresh_tokens"]),
+    ("session.removed", &["orion.refresh_tokens"]),
     ("trend.detected", &["orion.trends"]),
     ("trend.rescored", &["orion.trends"]),
     ("trend.expired", &["orion.trends"]),
@@ -79,6 +83,7 @@ const SHOWN_IN: [(&str, &[&str]); 45] = [
     ("social_account.connected", &["orion.social_accounts"]),
     ("social_account.credentials_rotated", &["orion.social_accounts"]),
     ("social_account.deactivated", &["orion.social_accounts"]),
+    ("social_account.erased", &["orion.social_accounts"]),
     ("provider.registered", &["orion.providers"]),
     ("provider.configured", &["orion.providers"]),
     ("provider.enabled", &["orion.providers"]),
@@ -819,6 +824,80 @@ fn fold<T: Table>(events: impl IntoIterator<Item = Event>) -> BTreeMap<Uuid, T> 
         }
     }
     rows
+}
+
+// What was erased.
+
+/// An event as it is read when the key of its personal values is gone.
+fn without_key(name: &str) -> Event {
+    let private: &[&str] = match name {
+        "user.registered" => &["email", "password_hash", "name"],
+        "user.settings_updated" => &["settings"],
+        "social_account.connected" => &["display_name"],
+        "session.started" => &["ip", "user_agent"],
+        other => panic!("{other}"),
+    };
+    let mut payload = unmarked(payload_of(&golden(name)).unwrap());
+    for field in private {
+        payload[*field] = serde_json::Value::Null;
+    }
+    event(name, &payload)
+}
+
+/// The row is the same whether its values were erased before or after they were folded.
+#[test]
+fn an_erased_user_is_the_same_live_and_rebuilt() {
+    let erased = || golden("user.erased");
+    let live: UserRow = only([golden("user.registered"), golden("user.profile_updated"), erased()]);
+    let rebuilt: UserRow = only([
+        without_key("user.registered"),
+        event("user.profile_updated", &json!({ "change": { "username": null, "bio": null } })),
+        erased(),
+    ]);
+    assert!(live == rebuilt);
+    assert_eq!(live.email, format!("erased-{STREAM}@erased.invalid"));
+    assert_eq!((live.name.as_str(), live.is_active), ("Erased user", false));
+    assert!(live.password_hash.is_none() && live.username.is_none() && live.bio.is_none());
+
+    let registered = || golden("user.registered");
+    let settings = || golden("user.settings_updated");
+    let live: UserSettingsRow = only([registered(), settings(), erased()]);
+    let rebuilt: UserSettingsRow =
+        only([without_key("user.registered"), without_key("user.settings_updated"), erased()]);
+    assert!(live == rebuilt);
+    assert_eq!(live.settings, json!({}));
+}
+
+#[test]
+fn an_erased_users_identities_are_gone() {
+    let linked = golden("user.oauth_account_linked");
+    assert!(fold::<OAuthAccountRow>([linked, golden("user.erased")]).is_empty());
+}
+
+#[test]
+fn an_erased_social_account_is_the_same_live_and_rebuilt() {
+    let erased = || golden("social_account.erased");
+    let live: SocialAccountRow = only([golden("social_account.connected"), erased()]);
+    let rebuilt: SocialAccountRow = only([without_key("social_account.connected"), erased()]);
+    assert!(live == rebuilt);
+    assert_eq!((live.display_name.as_str(), live.credentials.as_str()), ("Erased account", ""));
+    assert!(!live.is_active);
+}
+
+#[test]
+fn a_removed_session_leaves_no_row() {
+    let history = || history(["session.started", "session.rotated", "session.removed"]);
+    assert!(fold::<SessionRow>(history()).is_empty());
+    assert!(fold::<RefreshTokenRow>(history()).is_empty());
+    let bare: SessionRow = only([without_key("session.started")]);
+    assert!(bare.ip.is_none() && bare.user_agent.is_none());
+}
+
+#[test]
+fn expired_tokens_leave_their_session() {
+    let history = history(["session.started", "session.rotated", "session.tokens_expired"]);
+    let rows = fold::<RefreshTokenRow>(history);
+    assert_eq!(rows.into_keys().collect::<Vec<_>>(), [SUCCESSOR]);
 }
 
 /// The row of a table after a stream that makes one.

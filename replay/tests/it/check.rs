@@ -1,5 +1,6 @@
 //! `check`: every row against the fold of the log.
 
+use orion_store::testing::vault;
 use sqlx::postgres::PgPoolOptions;
 use uuid::Uuid;
 
@@ -132,7 +133,8 @@ async fn a_log_of_several_pieces_is_folded_as_one() {
 async fn one_connection_is_enough() {
     let (world, _) = World::with_trend(1).await;
     let pool = PgPoolOptions::new().max_connections(1).connect(world.url()).await.unwrap();
-    let (position, differences) = orion_projections::check(&pool).await.unwrap();
+    let (position, differences) =
+        orion_projections::check(&pool, &vault(&pool).await).await.unwrap();
     assert_eq!((position.0, differences), (1, vec![]));
 }
 

@@ -9,12 +9,16 @@ use tokio::process::Command;
 /// What takes longer than this does not come.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
+/// The master key of the logs that tests open: 32 times the byte 7.
+const MASTER_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+
 /// The program, with nothing of this process's own settings.
 pub fn orion_replay<'a>(args: impl IntoIterator<Item = &'a str>) -> Program {
     let mut command = Command::new(env!("CARGO_BIN_EXE_orion-replay"));
     command.args(args).env_remove("DATABASE_URL").env_remove("ORION_DATA_DIR");
     // In no folder of ours: a default must not find anything there.
     command.current_dir("/").stdin(Stdio::null()).kill_on_drop(true);
+    command.env("ORION_MASTER_KEY", MASTER_KEY);
     Program(command)
 }
 

@@ -3,7 +3,7 @@
 use orion_domain::values::{Score, Source, Topic};
 use orion_domain::{Trend, TrendEvent};
 use orion_projections::Projector;
-use orion_store::testing::{TestDatabase, database};
+use orion_store::testing::{TestDatabase, database, log};
 use orion_store::{Commit, Log, Metadata, Position, connect};
 use sqlx::{Connection, Executor, PgConnection};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -23,7 +23,7 @@ impl World {
         let database = database().await;
         let stop = CancellationToken::new();
         let pool = connect(&database.url, 6).await.unwrap();
-        let log = Log::open(pool, stop.clone()).await.unwrap();
+        let log = log(pool, stop.clone()).await;
         Self { log, _stop_at_the_end: stop.drop_guard(), database }
     }
 

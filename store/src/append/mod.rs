@@ -51,9 +51,13 @@ struct Waiting {
 impl Appender {
     /// Starts the writing task; it ends when the last appender is dropped. `appended` is called
     /// after each batch with the head of the log.
-    pub fn start(pool: PgPool, appended: impl Fn(Position) + Send + Sync + 'static) -> Self {
+    pub fn start(
+        pool: PgPool,
+        claims_key: String,
+        appended: impl Fn(Position) + Send + Sync + 'static,
+    ) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(Writer { pool, appended }.run(waiting));
+        tokio::spawn(Writer { pool, claims_key, appended }.run(waiting));
         Self { queue }
     }
 
@@ -71,6 +75,8 @@ impl Appender {
 
 struct Writer<F> {
     pool: PgPool,
+    /// The fingerprint of the key that claims are hashed with.
+    claims_key: String,
     appended: F,
 }
 
@@ -151,7 +157,10 @@ impl<F: Fn(Position)> Writer<F> {
         let deadline = Instant::now() + RETRY_FOR;
         let mut in_doubt = false;
         loop {
-            let once = tokio::time::timeout(BATCH_WITHIN, append_once(&self.pool, commits));
+            let once = tokio::time::timeout(
+                BATCH_WITHIN,
+                append_once(&self.pool, &self.claims_key, commits),
+            );
             let once = once.await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
             let error = match once {
                 Ok(results) if in_doubt => match self.settle(commits, results).await {

@@ -14,6 +14,7 @@ struct Columns {
     events: EventColumns,
     claims: ClaimColumns,
     receipts: ReceiptColumns,
+    keys: KeyColumns,
 }
 
 #[derive(Default)]
@@ -54,6 +55,13 @@ struct ReceiptColumns {
     ids: Vec<String>,
 }
 
+#[derive(Default)]
+struct KeyColumns {
+    commits: Vec<i32>,
+    subjects: Vec<Uuid>,
+    wrapped: Vec<Option<String>>,
+}
+
 impl Columns {
     fn of(commits: &[Commit]) -> Self {
         let mut columns = Self::default();
@@ -92,6 +100,13 @@ impl Columns {
             self.claims.holders.push(holder.clone());
             self.claims.takes.push(is_take);
         }
+        let fresh = commit.sealing.iter().filter(|key| key.fresh.is_some());
+        let fresh = fresh.map(|key| (key.subject(), key.fresh.clone()));
+        for (subject, wrapped) in fresh.chain(commit.erased.iter().map(|id| (*id, None))) {
+            self.keys.commits.push(number);
+            self.keys.subjects.push(subject);
+            self.keys.wrapped.push(wrapped);
+        }
         if let Some((key, receipt)) = &commit.receipt {
             self.receipts.commits.push(number);
             self.receipts.actors.push(key.actor.clone());
@@ -115,13 +130,14 @@ struct OutcomeRow {
 /// Calls `append_events` with a batch, and tells each commit what became of it.
 pub(super) async fn append_once(
     pool: &PgPool,
+    claims_key: &str,
     commits: &[Commit],
 ) -> Result<Vec<Result<Appended, AppendError>>, sqlx::Error> {
     let columns = Columns::of(commits);
     let rows: Vec<OutcomeRow> = sqlx::query_as(
         "SELECT outcome, commit_number, log_position, first_hash, first_ids, claim_namespace
          FROM append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-                            $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)",
+                            $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)",
     )
     .bind(columns.streams.commits)
     .bind(columns.streams.types)
@@ -145,6 +161,10 @@ pub(super) async fn append_once(
     .bind(columns.receipts.commands)
     .bind(columns.receipts.hashes)
     .bind(columns.receipts.ids)
+    .bind(columns.keys.commits)
+    .bind(columns.keys.subjects)
+    .bind(columns.keys.wrapped)
+    .bind(claims_key)
     .fetch_all(pool)
     .await?;
     Ok(outcomes(commits, rows))

@@ -100,7 +100,7 @@ impl HeldLock {
 }
 
 pub async fn open(url: &str, stop: CancellationToken) -> Log {
-    Log::open(connect(url, 6).await.unwrap(), stop).await.unwrap()
+    orion_store::testing::log(connect(url, 6).await.unwrap(), stop).await
 }
 
 pub async fn owner(url: &str) -> PgPool {

@@ -138,6 +138,11 @@ naming_inputs! {
         /// The user.
         user_id
     }
+    /// The forgetting of a person.
+    EraseUserInput {
+        /// The user.
+        user_id
+    }
     /// The opening of a closed account.
     ReactivateUserInput {
         /// The user.

@@ -5,12 +5,10 @@ mod payload;
 
 use async_graphql::{Context, ID, Json, Object, Result};
 use orion_commands::{
-    Action, Actor, ChangePassword, CommandError, Envelope, LogIn, ManageUser, Password, Refresh,
-    Refusal, Register, Single, UpdateSettings,
+    Action, Actor, ChangePassword, CommandError, Envelope, EraseUser, LogIn, ManageUser, Password,
+    Refresh, Refusal, Register, Single, UpdateSettings,
 };
-use orion_domain::values::{
-    OAuthAccountId, Personal, Role as DomainRole, SessionId, UserId, ValueError,
-};
+use orion_domain::values::{OAuthAccountId, Role as DomainRole, SessionId, UserId, ValueError};
 use orion_domain::{
     AggregateRoot as _, Rejection as _, Session as SessionAggregate, SessionCommand, SessionError,
     User as UserAggregate, UserCommand,
@@ -19,8 +17,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use self::input::{
-    ChangePasswordInput, ChangeRoleInput, DeactivateUserInput, LoginInput, LogoutInput,
-    ReactivateUserInput, RefreshSessionInput, RegisterInput, RevokeSessionInput,
+    ChangePasswordInput, ChangeRoleInput, DeactivateUserInput, EraseUserInput, LoginInput,
+    LogoutInput, ReactivateUserInput, RefreshSessionInput, RegisterInput, RevokeSessionInput,
     UnlinkOAuthAccountInput, UpdateProfileInput, UpdateSettingsInput,
 };
 use self::payload::{AuthPayload, LogoutPayload, SessionPayload, SettingsPayload, UserPayload};
@@ -58,10 +56,11 @@ impl AccountMutation {
         let LoginInput { email, password } = input;
         let app = ctx.app();
         let client = ctx.caller().client.clone();
-        let log_in = match LogIn::new(&app.bus, &app.passwords, &email, password, client).await {
-            Ok(log_in) => log_in,
-            Err(error) => return failure(error).map(AuthPayload::refused),
-        };
+        let log_in =
+            match LogIn::new(&app.bus, &app.passwords, &email, password.into(), client).await {
+                Ok(log_in) => log_in,
+                Err(error) => return failure(error).map(AuthPayload::refused),
+            };
         let outcome = ctx.run(&ctx.envelope(), &log_in).await?;
         AuthPayload::of(app, outcome, log_in.user_id(), &log_in.session).await
     }
@@ -136,7 +135,7 @@ impl AccountMutation {
             Ok(ChangePassword {
                 passwords: ctx.app().passwords.clone(),
                 user_id: acting_user(actor)?,
-                current: Personal::new(current_password),
+                current: current_password.into(),
                 new: Password::parse(&new_password).map_err(at_field)?,
             })
         };
@@ -211,6 +210,16 @@ impl AccountMutation {
     ) -> Result<UserPayload> {
         let (user_id, args) = input.into();
         manage(ctx, &user_id, args, UserCommand::Deactivate).await
+    }
+
+    /// Forgets a person for ever: for admins, and for oneself. What was personal cannot be brought
+    /// back by anyone; contents and trends stay.
+    async fn erase_user(&self, ctx: &Context<'_>, input: EraseUserInput) -> Result<UserPayload> {
+        let (user_id, args) = input.into();
+        let id = uuid(&user_id)?;
+        let build = |_: &Actor| Ok(EraseUser { user_id: UserId(id) });
+        let outcome = ctx.command(Action::EraseUser, args, build).await?;
+        Ok(UserPayload { id: outcome.unless_refused(id), outcome })
     }
 
     /// Lets a user in again; for admins.

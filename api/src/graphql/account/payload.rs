@@ -13,6 +13,7 @@ use orion_commands::{Actor, Refusal, SignedIn};
 use orion_domain::values::UserId;
 use orion_domain::{User as UserAggregate, UserError as UserRejection};
 use orion_projections::tables::{SessionRow, UserRow, UserSettingsRow};
+use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
 use crate::graphql::context::{App, Caller, ContextExt as _, Outcome};
@@ -67,7 +68,7 @@ impl AuthPayload {
         Ok(Self {
             access_token: Some(issued.token),
             expires_at: Some(issued.expires_at),
-            refresh_token: Some(session.refresh_token.expose().clone()),
+            refresh_token: Some(session.refresh_token.expose_secret().to_owned()),
             outcome,
             actor: Actor::User { id, role, session_id },
         })

@@ -1,15 +1,18 @@
-//! The database: the one that is named, or the embedded one, running or not.
+//! The database of a command that ends by itself: the one that is named, or the embedded one,
+//! running or not.
 
 use std::path::Path;
 
-use orion_store::embedded::{Embedded, EmbeddedError};
-use orion_store::{ConnectError, connect};
 use sqlx::PgPool;
+
+use crate::connect::{ConnectError, connect};
+use crate::embedded::{Embedded, EmbeddedError};
 
 /// The connections of one command.
 const POOL: u32 = 4;
 
 /// An open database, with the PostgreSQL that was started for it.
+#[derive(Debug)]
 pub struct Database {
     /// Works under the server's role.
     pub pool: PgPool,
@@ -18,7 +21,7 @@ pub struct Database {
 
 /// Why there is no database.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum OpenDatabaseError {
     /// Nothing was ever kept here.
     #[error("there is no database in {0}; set DATABASE_URL or ORION_DATA_DIR")]
     Nothing(String),
@@ -31,13 +34,16 @@ pub enum OpenError {
 }
 
 /// Opens the database. An embedded one that does not run is started, and stopped again at the end.
-pub async fn open(url: Option<String>, data_dir: &Path) -> Result<Database, OpenError> {
+pub async fn open_database(
+    url: Option<String>,
+    data_dir: &Path,
+) -> Result<Database, OpenDatabaseError> {
     if let Some(url) = url {
         return Ok(Database { pool: connect(&url, POOL).await?, started: None });
     }
     // A start would make the cluster that is not there.
     if !Embedded::exists(data_dir)? {
-        return Err(OpenError::Nothing(data_dir.display().to_string()));
+        return Err(OpenDatabaseError::Nothing(data_dir.display().to_string()));
     }
     if let Some(url) = Embedded::running_url(data_dir).await? {
         return Ok(Database { pool: connect(&url, POOL).await?, started: None });

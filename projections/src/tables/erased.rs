@@ -1,0 +1,20 @@
+//! What the tables show in place of what was erased: values that fit the documented constraints,
+//! and are the same however often they are computed.
+
+use uuid::Uuid;
+
+/// The name of an erased user.
+pub(super) const NAME: &str = "Erased user";
+
+/// What an erased owner called a social account.
+pub(super) const DISPLAY_NAME: &str = "Erased account";
+
+/// The address of an erased user: unique, and of nobody.
+pub(super) fn email(user_id: Uuid) -> String {
+    format!("erased-{user_id}@erased.invalid")
+}
+
+/// The id at a provider of an erased identity: unique, and of nobody.
+pub(super) fn provider_user_id(account_id: Uuid) -> String {
+    format!("erased-{account_id}")
+}

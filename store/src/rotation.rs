@@ -1,0 +1,201 @@
+//! Changing keys without touching an event.
+
+use orion_domain::{AggregateRoot as _, Claim, ClaimChange, Event, User};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::error::StoreError;
+use crate::keys::{
+    Keys, MasterKeys, Secret, claim_value, fingerprint, fresh_secret, server_key_place,
+};
+use crate::log::{EVENT_COLUMNS, EventRow};
+use crate::record::{Fact, RecordedEvent};
+use crate::vault::{Vault, data_key_place};
+
+/// How many keys or events are read at a time.
+const BATCH_MAX: i64 = 1_000;
+
+/// Wraps every key of the database by the present master key. Says how many it had to.
+///
+/// Servers may run meanwhile, as long as each of them opens both master keys.
+pub async fn rewrap_keys(pool: &PgPool, masters: &MasterKeys) -> Result<usize, StoreError> {
+    let database = || StoreError::database("wrapping keys again");
+    let server_keys: Vec<(String, String)> =
+        sqlx::query_as("SELECT name, wrapped FROM server_keys")
+            .fetch_all(pool)
+            .await
+            .map_err(database())?;
+    let mut rewrapped = 0;
+    for (name, wrapped) in server_keys.iter().filter(|(_, key)| !masters.is_current(key)) {
+        let place = server_key_place(name);
+        let again = masters.wrap(&place, &masters.unwrap(&place, wrapped)?);
+        sqlx::query("UPDATE server_keys SET wrapped = $3 WHERE name = $1 AND wrapped = $2")
+            .bind(name)
+            .bind(wrapped)
+            .bind(again)
+            .execute(pool)
+            .await
+            .map_err(database())?;
+        rewrapped += 1;
+    }
+    let mut after = Uuid::nil();
+    loop {
+        let data_keys: Vec<(Uuid, String)> = sqlx::query_as(
+            "SELECT subject, wrapped FROM data_keys
+             WHERE subject > $1 AND wrapped IS NOT NULL ORDER BY subject LIMIT $2",
+        )
+        .bind(after)
+        .bind(BATCH_MAX)
+        .fetch_all(pool)
+        .await
+        .map_err(database())?;
+        let Some((last, _)) = data_keys.last() else { return Ok(rewrapped) };
+        after = *last;
+        let (mut subjects, mut before, mut again) = (Vec::new(), Vec::new(), Vec::new());
+        for (subject, wrapped) in data_keys {
+            if !masters.is_current(&wrapped) {
+                let place = data_key_place(subject);
+                again.push(masters.wrap(&place, &masters.unwrap(&place, &wrapped)?));
+                before.push(wrapped);
+                subjects.push(subject);
+            }
+        }
+        rewrapped += subjects.len();
+        // Only as they were found: a key that was destroyed meanwhile stays so.
+        sqlx::query(
+            "UPDATE data_keys k SET wrapped = n.again
+             FROM unnest($1::uuid[], $2::text[], $3::text[]) AS n (subject, before, again)
+             WHERE k.subject = n.subject AND k.wrapped = n.before",
+        )
+        .bind(subjects)
+        .bind(before)
+        .bind(again)
+        .execute(pool)
+        .await
+        .map_err(database())?;
+    }
+}
+
+/// Replaces the key that personal claims are hashed with, and computes the claims again from the
+/// log. Says how many there are.
+///
+/// Nothing is appended meanwhile. Servers that run must be started anew: they hash with the old key,
+/// and their claims are refused.
+pub async fn rotate_claims_key(pool: &PgPool, keys: &Keys) -> Result<usize, StoreError> {
+    let database = || StoreError::database("computing the claims again");
+    let vault = Vault::new(pool.clone(), keys);
+    let fresh = fresh_secret();
+    let mut transaction = pool.begin().await.map_err(database())?;
+    sqlx::query("SELECT pg_advisory_xact_lock(7165914211)") // the lock of append_events
+        .execute(&mut *transaction)
+        .await
+        .map_err(database())?;
+    sqlx::query(
+        "DELETE FROM claims USING (SELECT DISTINCT aggregate_id FROM events WHERE aggregate_type = 'user') u
+         WHERE claims.aggregate_id = u.aggregate_id",
+    )
+    .execute(&mut *transaction)
+    .await
+    .map_err(database())?;
+    let mut written = 0;
+    let mut holder = Holder::default();
+    let mut after = (String::new(), 0);
+    loop {
+        let events = users_after(&mut transaction, &after).await?;
+        let Some(last) = events.last() else { break };
+        after = (last.aggregate_id.to_string(), last.sequence);
+        let ring = vault.ring(&events).await?;
+        let mut done = Vec::new();
+        for event in &events {
+            let fact = ring
+                .read(event)
+                .map_err(|source| StoreError::Unreadable { position: event.position, source })?;
+            if fact.aggregate_id != holder.id {
+                done.push(std::mem::replace(&mut holder, Holder::of(fact.aggregate_id)));
+            }
+            holder.take(fact);
+        }
+        written += write_claims(&mut transaction, &fresh, &done).await?;
+    }
+    written += write_claims(&mut transaction, &fresh, &[holder]).await?;
+    sqlx::query("UPDATE server_keys SET wrapped = $1, fingerprint = $2 WHERE name = 'claims'")
+        .bind(keys.masters().wrap(&server_key_place("claims"), &fresh))
+        .bind(fingerprint(&fresh))
+        .execute(&mut *transaction)
+        .await
+        .map_err(database())?;
+    transaction.commit().await.map_err(database())?;
+    Ok(written)
+}
+
+async fn users_after(
+    connection: &mut PgConnection,
+    (id, sequence): &(String, i64),
+) -> Result<Vec<RecordedEvent>, StoreError> {
+    let rows: Vec<EventRow> = sqlx::query_as(&format!(
+        "SELECT {EVENT_COLUMNS} FROM events
+         WHERE aggregate_type = 'user' AND (aggregate_id, sequence) > ($1, $2)
+         ORDER BY aggregate_id, sequence LIMIT $3"
+    ))
+    .bind(id)
+    .bind(sequence)
+    .bind(BATCH_MAX)
+    .fetch_all(connection)
+    .await
+    .map_err(StoreError::database("reading the users"))?;
+    rows.into_iter().map(EventRow::into_event).collect()
+}
+
+/// A user, and the values that the user holds so far.
+#[derive(Default)]
+struct Holder {
+    id: Uuid,
+    user: User,
+    claims: Vec<Claim>,
+}
+
+impl Holder {
+    fn of(id: Uuid) -> Self {
+        Self { id, ..Self::default() }
+    }
+
+    fn take(&mut self, fact: Fact) {
+        let Event::User(event) = fact.event else { return };
+        for change in self.user.claims(&event) {
+            match change {
+                ClaimChange::Take(claim) => self.claims.push(claim),
+                ClaimChange::Release(claim) => self.claims.retain(|held| *held != claim),
+            }
+        }
+        cqrs_es::Aggregate::apply(&mut self.user, event);
+        if self.user.is_erased() {
+            self.claims.clear();
+        }
+    }
+}
+
+async fn write_claims(
+    connection: &mut PgConnection,
+    key: &Secret,
+    holders: &[Holder],
+) -> Result<usize, StoreError> {
+    let (mut namespaces, mut values, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+    for holder in holders {
+        for claim in &holder.claims {
+            namespaces.push(claim.namespace);
+            values.push(claim_value(key, claim));
+            ids.push(holder.id.to_string());
+        }
+    }
+    sqlx::query(
+        "INSERT INTO claims (namespace, value, aggregate_id)
+         SELECT * FROM unnest($1::text[], $2::text[], $3::text[])",
+    )
+    .bind(namespaces)
+    .bind(values)
+    .bind(&ids)
+    .execute(connection)
+    .await
+    .map_err(StoreError::database("writing the claims"))?;
+    Ok(ids.len())
+}
