@@ -4,5 +4,6 @@ pub mod auth;
 pub mod config;
 pub mod graphql;
 pub mod http;
+pub mod limits;
 pub mod server;
 pub mod telemetry;
