@@ -12,6 +12,8 @@ use orion_store::MasterKeys;
 use orion_store::keys::parse_key;
 use rand::RngCore as _;
 
+use crate::http::{Origins, TrustedProxies};
+
 /// The event-sourced backend of an AI content pipeline.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "orion", version)]
@@ -68,6 +70,30 @@ pub struct Config {
     #[arg(long, env = "ORION_TREND_TTL", default_value = "72h", value_parser = parse_duration)]
     pub trend_ttl: Duration,
 
+    /// Whether clients may do things only so often.
+    #[arg(long, env = "ORION_RATE_LIMITS", value_enum, default_value_t = Switch::On)]
+    pub rate_limits: Switch,
+
+    /// Proxies whose `X-Forwarded-For` is believed: addresses and networks, separated by commas.
+    #[arg(long, env = "ORION_TRUSTED_PROXIES", default_value = "", hide_default_value = true, value_parser = TrustedProxies::parse)]
+    pub trusted_proxies: TrustedProxies,
+
+    /// Sites whose pages may call the server from a browser: exact origins, separated by commas.
+    #[arg(long, env = "ORION_CORS_ORIGINS", default_value = "", hide_default_value = true, value_parser = Origins::parse)]
+    pub cors_origins: Origins,
+
+    /// How many connections are open at the same time; more have to wait.
+    #[arg(long, env = "ORION_CONNECTIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub connections: u32,
+
+    /// How long a client may take for the head of a request, and a connection may be idle.
+    #[arg(long, env = "ORION_HEADER_TIMEOUT", default_value = "10s", value_parser = parse_duration)]
+    pub header_timeout: Duration,
+
+    /// How long a client may take for the body of a request.
+    #[arg(long, env = "ORION_BODY_TIMEOUT", default_value = "30s", value_parser = parse_duration)]
+    pub body_timeout: Duration,
+
     /// What is logged, in tracing's filter language.
     #[arg(long, env = "ORION_LOG", default_value = "info")]
     pub log: String,
@@ -88,6 +114,15 @@ pub enum Command {
     RewrapKeys,
     /// Replaces the key that unique personal values are hashed with; restart the servers afterwards.
     RotateClaimsKey,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// It is done.
+    On,
+    /// It is not.
+    Off,
 }
 
 /// How log lines look.

@@ -1,6 +1,5 @@
 //! The server's life: start everything in order, serve, drain, stop.
 
-use std::future::IntoFuture as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,10 +20,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::auth::{TokenError, Tokens};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Switch};
 use crate::graphql::context::App;
 use crate::graphql::schema;
-use crate::http::{Shared, router};
+use crate::http::serve::{self, Bounds};
+use crate::http::{Edge, Shared, router};
+use crate::limits::Limits;
 use crate::telemetry::chain;
 
 /// How long open requests may take to end when the server stops.
@@ -177,20 +178,25 @@ async fn serve(
     let mut tasks = JoinSet::new();
     let progress = start_tasks(&mut tasks, config, &pool, &bus, &stop_tasks);
 
-    let app = App { bus, passwords, tokens: Arc::new(tokens), progress, pool };
-    let shared = Shared { schema: schema(app.clone()), app };
-    let drained = stop.clone();
-    let server = axum::serve(listener, router(shared))
-        .with_graceful_shutdown(async move { drained.cancelled().await })
-        .into_future();
+    let limits = Arc::new(Limits::new(config.rate_limits == Switch::On));
+    tasks.spawn(limits.clone().forget_full(stop_tasks.clone()));
+
+    let app = App { bus, passwords, tokens: Arc::new(tokens), limits, progress, pool };
+    let edge = Edge {
+        proxies: Arc::new(config.trusted_proxies.clone()),
+        origins: Arc::new(config.cors_origins.clone()),
+        head_within: config.header_timeout,
+        body_within: config.body_timeout,
+    };
+    let shared = Shared { schema: schema(app.clone()), app, edge };
+    let bounds = Bounds { head: config.header_timeout, connections: config.connections };
+    let server = serve::serve(listener, router(shared), bounds, stop.clone());
     let overdue = async {
         stop.cancelled().await;
         tokio::time::sleep(DRAIN_FOR).await;
     };
     tokio::select! {
-        ended = server => if let Err(error) = ended {
-            warn!(%error, "the server ended");
-        },
+        () = server => {}
         () = overdue => info!("requests were cut off after {} s", DRAIN_FOR.as_secs()),
     }
     stop_tasks.cancel();

@@ -1,6 +1,7 @@
 //! What resolvers work with: the application, the caller, and the way from input to outcome.
 
 use std::marker::PhantomData;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use super::error::{UserError, bad_input, coded, failure, internal};
 use super::reader::{Entity, Found, Reader, RowKey};
 use super::scalars::{Position, uuid};
 use crate::auth::Tokens;
+use crate::limits::Limits;
 
 /// How long an answer waits for the read model before it says `projected: false`.
 const PROJECTED_WITHIN: Duration = Duration::from_secs(5);
@@ -30,6 +32,8 @@ pub struct App {
     pub passwords: Passwords,
     /// Issues and checks access tokens.
     pub tokens: Arc<Tokens>,
+    /// How often anybody may do what.
+    pub limits: Arc<Limits>,
     /// How far the read model is.
     pub progress: Progress,
     /// Connections for queries.
@@ -41,6 +45,8 @@ pub struct App {
 pub struct Caller {
     /// Who asks.
     pub actor: Actor,
+    /// Where the request comes from.
+    pub address: IpAddr,
     /// Ties together what belongs to the request.
     pub request_id: String,
     /// The trace that it belongs to.

@@ -15,6 +15,7 @@ use orion_domain::Rejection;
 use tracing::error;
 use uuid::Uuid;
 
+use super::limits::overloaded;
 use crate::telemetry::chain;
 
 /// Why a command was refused: something that the caller can act on.
@@ -79,7 +80,7 @@ pub fn failure(error: CommandError) -> Result<Refusal, Error> {
         }
         CommandError::Unauthenticated => Err(coded("sign in first", "UNAUTHENTICATED")),
         CommandError::Forbidden => Err(coded("your role does not allow this", "FORBIDDEN")),
-        CommandError::Overloaded => Err(coded("too many requests, try again soon", "RATE_LIMITED")),
+        CommandError::Overloaded => Err(overloaded()),
         CommandError::Store(_) | CommandError::Append(_) | CommandError::Hash(_) => {
             Err(internal(error))
         }

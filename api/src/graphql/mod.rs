@@ -6,6 +6,7 @@ mod content;
 pub mod context;
 pub mod error;
 mod event;
+pub mod limits;
 mod media_asset;
 mod node;
 mod page;
@@ -80,6 +81,7 @@ fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
     Schema::build(Query::default(), Mutation::default(), Subscription)
         .limit_depth(DEPTH_MAX)
         .extension(error::Codes)
+        .extension(limits::Charges)
         .register_output_type::<node::Node>()
 }
 

@@ -5,13 +5,15 @@ use async_graphql::{Request, Variables};
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::graphql::{auth_error, execute};
-use super::{Shared, caller};
+use super::{Sender, Shared, caller};
+use crate::graphql::limits::retry_after_ms;
+use crate::limits::{Exceeded, seconds};
 
 /// What a client gets who has signed in.
 const SIGNED_IN: &str = "accessToken expiresAt refreshToken position
@@ -19,37 +21,37 @@ const SIGNED_IN: &str = "accessToken expiresAt refreshToken position
     errors { code message field }";
 
 /// `POST /api/v1/auth/register`: `email`, `password`, `name`.
-pub async fn register(shared: State<Shared>, headers: HeaderMap, body: Input) -> Response {
+pub async fn register(shared: State<Shared>, sender: Sender, body: Input) -> Response {
     let mutation = "mutation ($input: RegisterInput!) { answer: register(input: $input)";
-    run(shared, headers, body, &format!("{mutation} {{ {SIGNED_IN} }} }}"), StatusCode::CREATED)
+    run(shared, sender, body, &format!("{mutation} {{ {SIGNED_IN} }} }}"), StatusCode::CREATED)
         .await
 }
 
 /// `POST /api/v1/auth/login`: `email`, `password`.
-pub async fn login(shared: State<Shared>, headers: HeaderMap, body: Input) -> Response {
+pub async fn login(shared: State<Shared>, sender: Sender, body: Input) -> Response {
     let mutation = "mutation ($input: LoginInput!) { answer: login(input: $input)";
-    run(shared, headers, body, &format!("{mutation} {{ {SIGNED_IN} }} }}"), StatusCode::OK).await
+    run(shared, sender, body, &format!("{mutation} {{ {SIGNED_IN} }} }}"), StatusCode::OK).await
 }
 
 /// `POST /api/v1/auth/refresh`: `refreshToken`.
-pub async fn refresh(shared: State<Shared>, headers: HeaderMap, body: Input) -> Response {
+pub async fn refresh(shared: State<Shared>, sender: Sender, body: Input) -> Response {
     let mutation =
         "mutation ($input: RefreshSessionInput!) { answer: refreshSession(input: $input)";
-    run(shared, headers, body, &format!("{mutation} {{ {SIGNED_IN} }} }}"), StatusCode::OK).await
+    run(shared, sender, body, &format!("{mutation} {{ {SIGNED_IN} }} }}"), StatusCode::OK).await
 }
 
 /// `POST /api/v1/auth/logout`: `refreshToken`, `everywhere`.
-pub async fn logout(shared: State<Shared>, headers: HeaderMap, body: Input) -> Response {
+pub async fn logout(shared: State<Shared>, sender: Sender, body: Input) -> Response {
     let mutation = "mutation ($input: LogoutInput!) { answer: logout(input: $input)
         { position errors { code message field } } }";
-    run(shared, headers, body, mutation, StatusCode::OK).await
+    run(shared, sender, body, mutation, StatusCode::OK).await
 }
 
 /// `GET /api/v1/auth/me`: the user of the access token.
-pub async fn me(shared: State<Shared>, headers: HeaderMap) -> Response {
+pub async fn me(shared: State<Shared>, sender: Sender) -> Response {
     let query = "{ answer: me { id email name username firstName lastName avatarUrl bio timezone
         role emailVerified isActive lastLoginAt createdAt } }";
-    match answer(&shared, &headers, query, Value::Null).await {
+    match answer(&shared, &sender, query, Value::Null).await {
         Ok(Value::Null) => problem("UNAUTHENTICATED", "sign in first", None),
         Ok(user) => Json(user).into_response(),
         Err(problem) => problem,
@@ -60,16 +62,21 @@ type Input = Result<Json<Value>, JsonRejection>;
 
 async fn run(
     State(shared): State<Shared>,
-    headers: HeaderMap,
+    sender: Sender,
     body: Input,
     mutation: &str,
     done: StatusCode,
 ) -> Response {
     let input = match body {
         Ok(Json(input)) => input,
-        Err(rejection) => return problem("BAD_USER_INPUT", &rejection.body_text(), None),
+        Err(rejection) => {
+            let is_json = !matches!(rejection, JsonRejection::MissingJsonContentType(_));
+            let status =
+                if is_json { StatusCode::BAD_REQUEST } else { StatusCode::UNSUPPORTED_MEDIA_TYPE };
+            return details(status, "BAD_USER_INPUT", &rejection.body_text(), None);
+        }
     };
-    let mut answer = match answer(&shared, &headers, mutation, json!({ "input": input })).await {
+    let mut answer = match answer(&shared, &sender, mutation, json!({ "input": input })).await {
         Ok(answer) => answer,
         Err(problem) => return problem,
     };
@@ -90,11 +97,11 @@ async fn run(
 /// The value of the field `answer`, or the failure as problem details.
 async fn answer(
     shared: &Shared,
-    headers: &HeaderMap,
+    sender: &Sender,
     operation: &str,
     variables: Value,
 ) -> Result<Value, Response> {
-    let caller = caller(&shared.app, headers).await.map_err(|error| failed(&auth_error(error)))?;
+    let caller = caller(&shared.app, sender).await.map_err(|error| failed(&auth_error(error)))?;
     let request = Request::new(operation).variables(Variables::from_json(variables));
     let response = execute(shared, caller, request).await;
     if let Some(error) = response.errors.into_iter().next() {
@@ -114,7 +121,23 @@ fn failed(error: &async_graphql::Error) -> Response {
         Some(async_graphql::Value::String(code)) => Some(code.clone()),
         Some(_) | None => None,
     });
-    problem(code.as_deref().unwrap_or("INTERNAL"), &error.message, None)
+    match retry_after_ms(error.extensions.as_ref()) {
+        Some(wait_ms) => limited(&error.message, wait_ms),
+        None => problem(code.as_deref().unwrap_or("INTERNAL"), &error.message, None),
+    }
+}
+
+/// For routes that ask for a budget themselves.
+impl IntoResponse for Exceeded {
+    fn into_response(self) -> Response {
+        limited(&self.message(), self.wait_ms())
+    }
+}
+
+fn limited(detail: &str, wait_ms: u64) -> Response {
+    let more = [("retryAfterMs", wait_ms.into())];
+    let problem = details(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", detail, more);
+    ([(RETRY_AFTER, seconds(wait_ms))], problem).into_response()
 }
 
 fn problem(code: &str, detail: &str, field: Option<&str>) -> Response {
@@ -128,20 +151,27 @@ fn problem(code: &str, detail: &str, field: Option<&str>) -> Response {
         | "SESSION_REVOKED" => StatusCode::UNAUTHORIZED,
         "FORBIDDEN" | "USER_INACTIVE" => StatusCode::FORBIDDEN,
         "EMAIL_TAKEN" => StatusCode::CONFLICT,
-        "RATE_LIMITED" => StatusCode::TOO_MANY_REQUESTS,
         "INTERNAL" => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     };
-    let title = status.canonical_reason().unwrap_or_default();
+    details(status, code, detail, field.map(|field| ("field", field.into())))
+}
+
+fn details(
+    status: StatusCode,
+    code: &str,
+    detail: &str,
+    more: impl IntoIterator<Item = (&'static str, Value)>,
+) -> Response {
     let mut body = json!({
         "type": "about:blank",
-        "title": title,
+        "title": status.canonical_reason().unwrap_or_default(),
         "status": status.as_u16(),
         "detail": detail,
         "code": code,
     });
-    if let Some(field) = field {
-        body["field"] = field.into();
+    for (name, value) in more {
+        body[name] = value;
     }
     (status, [(CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
 }

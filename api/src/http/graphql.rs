@@ -5,30 +5,52 @@ use async_graphql::parser::types::OperationType;
 use async_graphql::{BatchResponse, Data, Request, Response};
 use async_graphql_axum::rejection::GraphQLRejection;
 use async_graphql_axum::{GraphQLBatchRequest, GraphQLProtocol, GraphQLResponse, GraphQLWebSocket};
-use axum::extract::ws::{Message, WebSocket};
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use axum::extract::{FromRequestParts, RawQuery, State, WebSocketUpgrade};
-use axum::http::{HeaderMap, StatusCode, request::Parts};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, UPGRADE};
+use axum::http::{StatusCode, request::Parts};
 use axum::response::{Html, IntoResponse};
-use futures::{SinkExt as _, StreamExt as _};
+use futures::{SinkExt as _, StreamExt as _, stream};
 use serde::Deserialize;
+use tokio::time::timeout;
 
-use super::{BODY_MAX, Shared, bearer, caller, caller_with};
+use super::{BODY_MAX, Sender, Shared, bearer, bearer_of, caller, caller_with};
 use crate::auth::AuthError;
 use crate::graphql::context::{App, Caller, read_position};
 use crate::graphql::error::{coded, internal};
+use crate::graphql::limits::retry_after_ms;
 use crate::graphql::{loader, request_of};
+use crate::limits::seconds;
+
+/// Lets only JSON through: what else there is, a page of another site can send without asking first.
+pub struct JsonOnly;
+
+impl<S: Sync> FromRequestParts<S> for JsonOnly {
+    type Rejection = axum::response::Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let kind = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+        if kind.eq_ignore_ascii_case("application/json") {
+            return Ok(Self);
+        }
+        let error = coded("the content type must be application/json", "BAD_USER_INPUT");
+        Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, failed(error)).into_response())
+    }
+}
 
 /// Runs a query or a mutation.
 pub async fn post(
     State(shared): State<Shared>,
-    headers: HeaderMap,
+    sender: Sender,
+    _: JsonOnly,
     request: Result<GraphQLBatchRequest, GraphQLRejection>,
 ) -> axum::response::Response {
     let Ok(request) = request else {
-        let error = coded("the request is malformed, or too large", "BAD_USER_INPUT");
+        let error = coded("the request is malformed, too large or too slow", "BAD_USER_INPUT");
         return (StatusCode::BAD_REQUEST, failed(error)).into_response();
     };
-    let caller = match caller(&shared.app, &headers).await {
+    let caller = match caller(&shared.app, &sender).await {
         Ok(caller) => caller,
         Err(error) => return refused(error),
     };
@@ -45,18 +67,18 @@ pub async fn post(
 /// Runs a query, or begins a WebSocket.
 pub async fn get(
     State(shared): State<Shared>,
-    headers: HeaderMap,
+    sender: Sender,
     RawQuery(query): RawQuery,
     parts: Parts,
 ) -> axum::response::Response {
-    if headers.contains_key("upgrade") {
-        return upgrade(shared, headers, parts).await;
+    if sender.headers.contains_key(UPGRADE) {
+        return upgrade(shared, sender, parts).await;
     }
     let Ok(mut request) = async_graphql::http::parse_query_string(&query.unwrap_or_default())
     else {
         return failed(coded("the query string is malformed", "BAD_USER_INPUT"));
     };
-    let caller = match caller(&shared.app, &headers).await {
+    let caller = match caller(&shared.app, &sender).await {
         Ok(caller) => caller,
         Err(error) => return refused(error),
     };
@@ -87,7 +109,11 @@ pub(super) async fn execute(shared: &Shared, caller: Caller, mut request: Reques
     // A query is not older than the position read before it; what a mutation did is in the one after.
     let is_query = is_query(&mut request);
     let before = read_position(&shared.app);
-    let response = shared.schema.execute(request_of(request, &shared.app, caller)).await;
+    let mut response = shared.schema.execute(request_of(request, &shared.app, caller)).await;
+    let waits = response.errors.iter().map(|error| retry_after_ms(error.extensions.as_ref()));
+    if let Some(wait_ms) = waits.flatten().max() {
+        response.http_headers.insert(RETRY_AFTER, seconds(wait_ms).into());
+    }
     let position = if is_query { before } else { read_position(&shared.app) };
     response.extension("position", async_graphql::Value::from(position.to_string()))
 }
@@ -108,7 +134,11 @@ fn failed(error: async_graphql::Error) -> axum::response::Response {
     GraphQLResponse(BatchResponse::Single(Response::from_errors(vec![error]))).into_response()
 }
 
-async fn upgrade(shared: Shared, headers: HeaderMap, mut parts: Parts) -> axum::response::Response {
+async fn upgrade(shared: Shared, sender: Sender, mut parts: Parts) -> axum::response::Response {
+    if !shared.edge.origins.admit(&sender.headers) {
+        let error = coded("pages of this origin may not open a socket", "FORBIDDEN");
+        return (StatusCode::FORBIDDEN, failed(error)).into_response();
+    }
     let Ok(protocol) = GraphQLProtocol::from_request_parts(&mut parts, &()).await else {
         return (StatusCode::BAD_REQUEST, "speak graphql-transport-ws").into_response();
     };
@@ -116,10 +146,14 @@ async fn upgrade(shared: Shared, headers: HeaderMap, mut parts: Parts) -> axum::
         Ok(upgrade) => upgrade
             .protocols(ALL_WEBSOCKET_PROTOCOLS)
             .max_message_size(BODY_MAX)
-            .on_upgrade(move |socket| serve(shared, headers, socket, protocol)),
+            .on_upgrade(move |socket| serve(shared, sender, socket, protocol)),
         Err(rejection) => rejection.into_response(),
     }
 }
+
+/// What a client is told that opens a socket and says nothing.
+const INIT_TIMEOUT: CloseFrame =
+    CloseFrame { code: 4408, reason: Utf8Bytes::from_static("Connection initialisation timeout") };
 
 /// What a client says when a socket begins.
 #[derive(Deserialize)]
@@ -127,22 +161,27 @@ struct Init {
     authorization: Option<String>,
 }
 
-async fn serve(shared: Shared, headers: HeaderMap, socket: WebSocket, protocol: GraphQLProtocol) {
-    let (sink, stream) = socket.split();
+async fn serve(shared: Shared, sender: Sender, socket: WebSocket, protocol: GraphQLProtocol) {
+    let (mut sink, mut stream) = socket.split();
+    let Ok(first) = timeout(shared.edge.head_within, stream.next()).await else {
+        let _ = sink.send(Message::Close(Some(INIT_TIMEOUT))).await;
+        return;
+    };
+    let stream = stream::iter(first).chain(stream);
     let app = shared.app.clone();
     let sink = sink.with(move |message| {
         let message = acknowledged(message, &app);
         std::future::ready(Ok::<_, axum::Error>(message))
     });
+    // Until the socket is closed, its connection counts as open.
+    let _open = sender.clone();
     let init = {
         let app = shared.app.clone();
         move |payload: serde_json::Value| async move {
             let init = Init::deserialize(payload).ok();
             let token = init.and_then(|init| init.authorization).map(|value| bearer(&value));
-            let token = token.or_else(|| {
-                headers.get("authorization").map(|value| bearer(value.to_str().unwrap_or_default()))
-            });
-            let caller = caller_with(&app, &headers, token.as_deref()).await.map_err(auth_error)?;
+            let token = token.or_else(|| bearer_of(&sender));
+            let caller = caller_with(&app, &sender, token.as_deref()).await.map_err(auth_error)?;
             let mut data = Data::default();
             data.insert(loader(&app, &caller));
             data.insert(caller);

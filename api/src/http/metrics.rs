@@ -17,6 +17,9 @@ pub async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
     let pool = &shared.app.pool;
     let connections = pool.size();
     let idle = pool.num_idle();
+    let refused = shared.app.limits.refused().fold(String::new(), |lines, (limit, count)| {
+        format!("{lines}orion_rate_limited_total{{limit=\"{limit}\"}} {count}\n")
+    });
     let body = format!(
         "# HELP orion_log_position The newest position of the log that this server has seen.\n\
          # TYPE orion_log_position gauge\n\
@@ -33,7 +36,10 @@ pub async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
          # HELP orion_database_connections The connections of the main pool.\n\
          # TYPE orion_database_connections gauge\n\
          orion_database_connections{{state=\"open\"}} {connections}\n\
-         orion_database_connections{{state=\"idle\"}} {idle}\n"
+         orion_database_connections{{state=\"idle\"}} {idle}\n\
+         # HELP orion_rate_limited_total The requests that were refused because a budget was used up.\n\
+         # TYPE orion_rate_limited_total counter\n\
+         {refused}"
     );
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], body)
 }

@@ -4,22 +4,30 @@ mod auth;
 mod graphql;
 mod health;
 mod metrics;
+mod origins;
+mod sender;
+pub mod serve;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, REFERRER_POLICY, USER_AGENT, X_CONTENT_TYPE_OPTIONS,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, REFERRER_POLICY, USER_AGENT, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderValue};
-use axum::middleware::map_response;
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{from_fn_with_state, map_request, map_response};
 use axum::response::Response;
 use axum::routing::{get, post};
 use orion_commands::Client;
+use tower::util::option_layer;
 use tower_http::limit::RequestBodyLimitLayer;
-use uuid::Uuid;
 
+pub use self::origins::Origins;
+pub use self::sender::{Sender, TrustedProxies};
 use crate::auth::{AuthError, actor};
 use crate::graphql::OrionSchema;
 use crate::graphql::context::{App, Caller};
@@ -34,10 +42,28 @@ pub struct Shared {
     pub app: App,
     /// The schema over it.
     pub schema: OrionSchema,
+    /// What is let in.
+    pub edge: Edge,
+}
+
+/// What is believed of requests, and what is let in.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    /// Whose word on the client's address counts.
+    pub proxies: Arc<TrustedProxies>,
+    /// Which sites' pages may call.
+    pub origins: Arc<Origins>,
+    /// How long a client may take to begin on a WebSocket.
+    pub head_within: Duration,
+    /// How long a client may take for a body.
+    pub body_within: Duration,
 }
 
 /// All routes.
 pub fn router(shared: Shared) -> Router {
+    let Edge { proxies, origins, body_within, .. } = shared.edge.clone();
+    let with_deadline =
+        move |request: Request| async move { serve::with_deadline(request, body_within) };
     Router::new()
         .route("/graphql", get(graphql::get).post(graphql::post))
         .route("/graphiql", get(graphql::graphiql))
@@ -51,6 +77,10 @@ pub fn router(shared: Shared) -> Router {
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(metrics::metrics))
         .layer(RequestBodyLimitLayer::new(BODY_MAX))
+        .layer(map_request(with_deadline))
+        .layer(option_layer(origins.cors()))
+        .layer(from_fn_with_state(proxies, sender::identify))
+        .layer(map_response(with_hang_up))
         .layer(map_response(with_security_headers))
         .with_state(shared)
 }
@@ -65,34 +95,46 @@ async fn with_security_headers(mut response: Response) -> Response {
     response
 }
 
+/// Whose body is refused unread must not send the next request behind the rest of it.
+async fn with_hang_up(mut response: Response) -> Response {
+    let unread = [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNSUPPORTED_MEDIA_TYPE];
+    if unread.contains(&response.status()) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
 /// The keys that access tokens are signed with, for those who check them by themselves.
 async fn jwks(State(shared): State<Shared>) -> Json<serde_json::Value> {
     Json(shared.app.tokens.jwks())
 }
 
 /// Recognises the caller by the bearer token in the headers.
-async fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, AuthError> {
-    let bearer = headers.get(AUTHORIZATION).map(|value| bearer(value.to_str().unwrap_or_default()));
-    caller_with(app, headers, bearer.as_deref()).await
+async fn caller(app: &App, sender: &Sender) -> Result<Caller, AuthError> {
+    caller_with(app, sender, bearer_of(sender).as_deref()).await
 }
 
 /// Recognises the caller by a token that came otherwise.
-async fn caller_with(
-    app: &App,
-    headers: &HeaderMap,
-    token: Option<&str>,
-) -> Result<Caller, AuthError> {
-    let text =
-        |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+async fn caller_with(app: &App, sender: &Sender, token: Option<&str>) -> Result<Caller, AuthError> {
     let actor = actor(app, token).await?;
+    let traceparent = sender.text("traceparent").filter(|text| is_traceparent(text));
+    let user_agent = sender.text(USER_AGENT.as_str());
     Ok(Caller {
         actor,
-        request_id: text("x-request-id")
-            .filter(|id| id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic()))
-            .unwrap_or_else(|| Uuid::now_v7().to_string()),
-        traceparent: text("traceparent").filter(|text| is_traceparent(text)),
-        client: Client { ip: None, user_agent: text(USER_AGENT.as_str()) },
+        address: sender.address,
+        request_id: sender.request_id.clone(),
+        traceparent: traceparent.map(str::to_owned),
+        client: Client {
+            ip: Some(sender.address.to_string()),
+            user_agent: user_agent.map(str::to_owned),
+        },
     })
+}
+
+/// The bearer token in the headers.
+fn bearer_of(sender: &Sender) -> Option<String> {
+    let value = sender.headers.get(AUTHORIZATION)?;
+    Some(bearer(value.to_str().unwrap_or_default()))
 }
 
 /// The token of an `Authorization` value. A value of another scheme is a token that never fits.

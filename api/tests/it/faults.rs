@@ -41,6 +41,12 @@ async fn a_wrong_setting_is_one_line_and_exit_status_2() {
         (nowhere().with("ORION_TREND_TTL", "1w"), "ORION_TREND_TTL: "),
         (nowhere().with("ORION_DATABASE_POOL", "0"), "ORION_DATABASE_POOL: "),
         (nowhere().with("ORION_DATA_DIR", "/dev/null/orion"), "ORION_DATA_DIR: "),
+        (nowhere().with("ORION_RATE_LIMITS", "some"), "ORION_RATE_LIMITS: "),
+        (nowhere().with("ORION_TRUSTED_PROXIES", "10.0.0.0/33"), "ORION_TRUSTED_PROXIES: "),
+        (nowhere().with("ORION_CORS_ORIGINS", "*"), "ORION_CORS_ORIGINS: "),
+        (nowhere().with("ORION_CONNECTIONS", "0"), "ORION_CONNECTIONS: "),
+        (nowhere().with("ORION_HEADER_TIMEOUT", "0s"), "ORION_HEADER_TIMEOUT: "),
+        (nowhere().with("ORION_BODY_TIMEOUT", "soon"), "ORION_BODY_TIMEOUT: "),
     ] {
         cannot_start(settings, says).await;
     }

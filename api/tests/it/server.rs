@@ -64,7 +64,7 @@ impl Settings {
         Self::embedded().with("DATABASE_URL", database_url)
     }
 
-    /// With the embedded database.
+    /// With the embedded database, and without limits unless a test asks for them.
     pub fn embedded() -> Self {
         let variables = [
             ("ORION_LISTEN", "127.0.0.1:0"),
@@ -72,6 +72,7 @@ impl Settings {
             ("ORION_ADMIN_PASSWORD", ADMIN_PASSWORD),
             ("ORION_DATABASE_POOL", "10"),
             ("ORION_MASTER_KEY", MASTER_KEY),
+            ("ORION_RATE_LIMITS", "off"),
         ];
         Self { variables: variables.map(|(name, value)| (name, value.to_owned())).to_vec() }
     }

@@ -19,14 +19,20 @@ pub struct Socket {
 }
 
 impl Client {
-    /// Opens a socket and sends `connection_init`.
-    async fn open(&self) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
+    /// Opens a socket and says nothing.
+    pub async fn silent_socket(&self) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
         let url = format!("{}/graphql", self.url.replacen("http", "ws", 1));
         let mut request = url.into_client_request().unwrap();
         let protocol = "graphql-transport-ws".parse().unwrap();
         request.headers_mut().insert("sec-websocket-protocol", protocol);
-        let (mut stream, response) = connect_async(request).await.unwrap();
+        let (stream, response) = connect_async(request).await.unwrap();
         assert_eq!(response.headers()["sec-websocket-protocol"], "graphql-transport-ws");
+        stream
+    }
+
+    /// Opens a socket and sends `connection_init`.
+    async fn open(&self) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
+        let mut stream = self.silent_socket().await;
         let payload = match &self.token {
             Some(token) => json!({ "authorization": format!("Bearer {token}") }),
             None => json!({}),
@@ -47,14 +53,7 @@ impl Client {
 
     /// Opens a socket that is refused; gives the code that it is closed with.
     pub async fn refused_socket(&self) -> u16 {
-        let mut stream = self.open().await;
-        loop {
-            let message = timeout(SOON, stream.next()).await.expect("an answer").unwrap().unwrap();
-            if let Message::Close(frame) = message {
-                return frame.expect("a reason").code.into();
-            }
-            assert!(!message.to_string().contains("connection_ack"), "{message}");
-        }
+        closing_code(&mut self.open().await).await
     }
 
     /// Opens a socket with one subscription on it.
@@ -62,6 +61,17 @@ impl Client {
         let mut socket = self.socket().await;
         socket.subscribe(query, variables).await;
         socket
+    }
+}
+
+/// The code that a socket is closed with before it was acknowledged.
+pub async fn closing_code(stream: &mut WebSocketStream<MaybeTlsStream<TcpStream>>) -> u16 {
+    loop {
+        let message = timeout(SOON, stream.next()).await.expect("an answer").unwrap().unwrap();
+        if let Message::Close(frame) = message {
+            return frame.expect("a reason").code.into();
+        }
+        assert!(!message.to_string().contains("connection_ack"), "{message}");
     }
 }
 

@@ -26,6 +26,7 @@ use super::content::acting_user;
 use super::context::{App, CommandArgs, ContextExt as _, Outcome};
 use super::error::{AtField as _, failure, internal};
 use super::scalars::{Position, uuid};
+use crate::limits::Limit;
 
 /// Mutations of accounts and sessions.
 #[derive(Default)]
@@ -41,6 +42,7 @@ impl AccountMutation {
             Err(refusal) => return Ok(AuthPayload::refused(refusal)),
         };
         let app = ctx.app();
+        app.limits.register(ctx.caller().address, email.as_str())?;
         let client = ctx.caller().client.clone();
         let register = match Register::new(&app.passwords, email, password, name, client).await {
             Ok(register) => register,
@@ -55,6 +57,7 @@ impl AccountMutation {
         ctx.allow(Action::Authenticate)?;
         let LoginInput { email, password } = input;
         let app = ctx.app();
+        app.limits.login(ctx.caller().address, &email)?;
         let client = ctx.caller().client.clone();
         let log_in =
             match LogIn::new(&app.bus, &app.passwords, &email, password.into(), client).await {
@@ -76,8 +79,9 @@ impl AccountMutation {
             Ok(refresh) => refresh,
             Err(refusal) => return Ok(AuthPayload::refused(refusal)),
         };
-        let outcome = ctx.run(&ctx.envelope(), &refresh).await?;
         let app = ctx.app();
+        app.limits.refresh(ctx.caller().address, refresh.session.session_id)?;
+        let outcome = ctx.run(&ctx.envelope(), &refresh).await?;
         let session_id = refresh.session.session_id.0;
         let session = app.bus.store().load::<SessionAggregate>(session_id).await;
         match session.map_err(internal)?.aggregate.owner() {
@@ -127,6 +131,7 @@ impl AccountMutation {
         ctx: &Context<'_>,
         input: ChangePasswordInput,
     ) -> Result<UserPayload> {
+        ctx.app().limits.check(Limit::ChangePassword, ctx.caller().account())?;
         let ChangePasswordInput { current_password, new_password, .. } = input;
         let args =
             CommandArgs { command_id: input.command_id, expected_version: input.expected_version };

@@ -1,0 +1,162 @@
+//! Clients that dawdle, and more of them than there is room for: over bare TCP, as they come.
+
+use std::time::Duration;
+
+use orion_store::testing::database;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use crate::eventually::{SOON, eventually};
+use crate::server::{Server, Settings};
+use crate::websocket::closing_code;
+
+/// How long one look for bytes takes.
+const LOOK: Duration = Duration::from_millis(100);
+
+const PING: &str = "GET /health/live HTTP/1.1\r\nhost: orion\r\n\r\n";
+
+async fn impatient(database_url: &str) -> Server {
+    let settings = Settings::on(database_url).with("ORION_HEADER_TIMEOUT", "1s");
+    Server::with(settings.with("ORION_BODY_TIMEOUT", "1s")).await
+}
+
+/// A connection, and what has come on it.
+struct Wire {
+    stream: TcpStream,
+    received: String,
+}
+
+impl Wire {
+    async fn to(server: &Server) -> Self {
+        let address = server.url().strip_prefix("http://").unwrap();
+        Self { stream: TcpStream::connect(address).await.unwrap(), received: String::new() }
+    }
+
+    async fn send(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// Looks for bytes for a moment; false when the server has hung up.
+    async fn look(&mut self) -> bool {
+        let mut bytes = [0; 4096];
+        match timeout(LOOK, self.stream.read(&mut bytes)).await {
+            Ok(Ok(0) | Err(_)) => false,
+            Ok(Ok(count)) => {
+                self.received.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+                true
+            }
+            Err(_) => true,
+        }
+    }
+
+    /// Waits for an answer that has come whole.
+    async fn answer(&mut self) {
+        let deadline = Instant::now() + SOON;
+        while !self.received.ends_with('}') && Instant::now() < deadline {
+            assert!(self.look().await, "{}", self.received);
+        }
+        assert!(self.received.starts_with("HTTP/1.1 200"), "{}", self.received);
+    }
+
+    /// Sends one byte after the other until the server hangs up: how long it has borne that.
+    async fn drip(&mut self, byte: &str) -> Duration {
+        let begun = Instant::now();
+        while self.look().await {
+            assert!(begun.elapsed() < SOON, "nobody hangs up: {}", self.received);
+            if self.stream.write_all(byte.as_bytes()).await.is_err() {
+                break;
+            }
+        }
+        begun.elapsed()
+    }
+}
+
+#[tokio::test]
+async fn who_never_finishes_a_request_is_hung_up_on() {
+    let database = database().await;
+    let server = impatient(&database.url).await;
+    let mut head = Wire::to(&server).await;
+    head.send("GET /health/live HTTP/1.1\r\nhost: orion\r\nx-slow: ").await;
+    let mut silent = Wire::to(&server).await;
+    let (head, silent) = tokio::join!(head.drip("a"), silent.drip(""));
+    for borne in [head, silent] {
+        assert!(borne >= Duration::from_millis(900), "{borne:?}");
+    }
+    // Others are served meanwhile, and afterwards.
+    assert_eq!(server.status_of("/health/live").await, 200);
+}
+
+#[tokio::test]
+async fn who_never_finishes_a_body_is_hung_up_on() {
+    let database = database().await;
+    let server = impatient(&database.url).await;
+    for path in ["/graphql", "/api/v1/auth/login"] {
+        let mut wire = Wire::to(&server).await;
+        let head = format!("POST {path} HTTP/1.1\r\nhost: orion\r\ncontent-length: 1000\r\n");
+        wire.send(&format!("{head}content-type: application/json\r\n\r\n{{")).await;
+        let borne = wire.drip(" ").await;
+        assert!(borne >= Duration::from_millis(900), "{borne:?}");
+        assert!(wire.received.contains("BAD_USER_INPUT"), "{path}: {}", wire.received);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_serves_many_requests_and_is_closed_when_idle() {
+    let database = database().await;
+    let server = impatient(&database.url).await;
+    let mut wire = Wire::to(&server).await;
+    for _ in 0..3 {
+        wire.send(PING).await;
+        wire.answer().await;
+        wire.received.clear();
+    }
+    let borne = wire.drip("").await;
+    assert!(borne >= Duration::from_millis(800), "{borne:?}");
+}
+
+#[tokio::test]
+async fn a_socket_lives_longer_than_any_request() {
+    let database = database().await;
+    let server = impatient(&database.url).await;
+    let mut idle = Wire::to(&server).await;
+    let mut socket = server
+        .admin()
+        .await
+        .subscribe("subscription { trendChanged { position } }", serde_json::json!({}))
+        .await;
+    // Twice as long as a connection may be idle.
+    idle.drip("").await;
+    Wire::to(&server).await.drip("").await;
+    socket.next_is_silence().await;
+}
+
+#[tokio::test]
+async fn a_socket_on_which_nothing_is_said_is_closed() {
+    let database = database().await;
+    let server = impatient(&database.url).await;
+    let mut socket = server.anonymous().silent_socket().await;
+    assert_eq!(closing_code(&mut socket).await, 4408);
+}
+
+#[tokio::test]
+async fn one_more_than_there_is_room_for_has_to_wait() {
+    let database = database().await;
+    let settings = Settings::on(&database.url).with("ORION_HEADER_TIMEOUT", "1s");
+    let server = Server::with(settings.with("ORION_CONNECTIONS", "2")).await;
+    let nobody = server.anonymous();
+    let first = nobody.socket().await;
+    let second = nobody.socket().await;
+    let mut third = Wire::to(&server).await;
+    third.send(PING).await;
+    for _ in 0..10 {
+        assert!(third.look().await && third.received.is_empty(), "{}", third.received);
+    }
+    drop(first);
+    eventually("there is room again", async || {
+        third.look().await;
+        third.received.starts_with("HTTP/1.1 200").then_some(())
+    })
+    .await;
+    drop(second);
+}
