@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 
 use crate::aggregate::AggregateRoot;
 use crate::{
-    ContentEvent, ProviderEvent, PublishEvent, SessionEvent, SocialAccountEvent, TrendEvent,
-    UserEvent,
+    ContentEvent, ProviderEvent, PublishEvent, ServiceTokenEvent, SessionEvent, SocialAccountEvent,
+    TrendEvent, UserEvent,
 };
 
 /// Declares an aggregate's events: each variant with its stable name, its version and its fields.
@@ -79,6 +79,8 @@ pub enum Event {
     SocialAccount(SocialAccountEvent),
     /// Of an AI provider.
     Provider(ProviderEvent),
+    /// Of a machine's token.
+    ServiceToken(ServiceTokenEvent),
 }
 
 /// Why a stored event could not be read.
@@ -126,6 +128,8 @@ impl Event {
             "provider" => {
                 decode(ProviderEvent::TYPES, event_type, version, payload).map(Self::Provider)
             }
+            "service_token" => decode(ServiceTokenEvent::TYPES, event_type, version, payload)
+                .map(Self::ServiceToken),
             _ => Err(unknown(event_type, version)),
         }
     }
@@ -140,6 +144,7 @@ impl Event {
             PublishEvent::TYPES,
             SocialAccountEvent::TYPES,
             ProviderEvent::TYPES,
+            ServiceTokenEvent::TYPES,
         ]
         .into_iter()
         .flatten()
@@ -254,4 +259,5 @@ from_aggregate_event! {
     Publish(PublishEvent),
     SocialAccount(SocialAccountEvent),
     Provider(ProviderEvent),
+    ServiceToken(ServiceTokenEvent),
 }
