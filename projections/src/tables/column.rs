@@ -4,7 +4,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use orion_domain::values::{
     AvatarUrl, Bio, DisplayName, Email, ErrorMessage, FilePath, FirstName, Hook, Json, LastName,
     Name, Patch, Personal, PlatformName, PlatformPostId, ProviderName, ProviderType, ScriptBody,
-    Source, StageName, TimeZone, Title, Topic, Username,
+    ServiceTokenName, Source, StageName, TimeZone, Title, Topic, Username,
 };
 use serde_json::Value;
 
@@ -30,7 +30,7 @@ macro_rules! texts {
 }
 texts! {
     AvatarUrl, Bio, DisplayName, Email, ErrorMessage, FilePath, FirstName, Hook, LastName, Name,
-    PlatformName, PlatformPostId, ProviderName, ProviderType, ScriptBody, Source, StageName, String,
+    PlatformName, PlatformPostId, ProviderName, ProviderType, ScriptBody, ServiceTokenName, Source, StageName, String,
     TimeZone, Title, Topic, Username,
 }
 
