@@ -22,6 +22,8 @@ mod rest;
 mod schema;
 mod sdl;
 mod server;
+mod service_rights;
+mod service_tokens;
 mod settings;
 mod subscriptions;
 mod websocket;
