@@ -264,6 +264,19 @@ CREATE INDEX ix_publishes_requested_by ON projection.publishes (requested_by);
 
 COMMENT ON TABLE projection.publishes IS 'Requests to publish a content, also those without an attempt yet.';
 
+CREATE TABLE projection.service_tokens (
+    id          UUID         PRIMARY KEY,
+    name        VARCHAR(100) NOT NULL,
+    scopes      TEXT[]       NOT NULL,
+    token_hash  TEXT         NOT NULL,
+    issued_by   UUID         NOT NULL,
+    created_at  TIMESTAMPTZ  NOT NULL,
+    expires_at  TIMESTAMPTZ,
+    revoked_at  TIMESTAMPTZ
+);
+
+COMMENT ON TABLE projection.service_tokens IS 'Hashes of the tokens that were handed out to machines, never the tokens.';
+
 
 -- Rights of the server's role, which 0001_log.sql creates
 

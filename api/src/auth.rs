@@ -1,12 +1,14 @@
 //! Access tokens, and who a request comes from.
 
+mod service_token;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Duration, SubsecRound as _, Utc};
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::EncodePrivateKey as _;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use orion_commands::{Actor, Bus};
+use orion_commands::{Actor, Bus, ServiceSecret};
 use orion_domain::values::{Role, SessionId, UserId};
 use orion_domain::{AggregateRoot as _, Session, User};
 use orion_projections::Status;
@@ -157,13 +159,13 @@ pub enum AuthError {
 
 /// Who a bearer token stands for, with the rights of this moment; without one, nobody.
 pub async fn actor(app: &App, bearer: Option<&str>) -> Result<Actor, AuthError> {
-    let App { tokens, bus, pool, progress, .. } = app;
+    let App { tokens, bus, pool, .. } = app;
     let Some(token) = bearer else { return Ok(Actor::Anonymous) };
+    if ServiceSecret::is_one(token) {
+        return service_token::machine(app, token).await;
+    }
     let (id, session_id) = tokens.verify(token).ok_or(AuthError::Invalid)?;
-    let read_model = progress.now();
-    let lag = bus.log().tail().head().0 - read_model.position.0;
-    if read_model.status != Status::Running || lag > LAG_MAX {
-        // Rights that were withdrawn stay withdrawn while the tables do not follow.
+    if !rights_are_in_tables(app) {
         let role = role_in_log(bus, id, session_id).await?.ok_or(AuthError::Invalid)?;
         return Ok(Actor::User { id, role, session_id });
     }
@@ -184,6 +186,13 @@ pub async fn actor(app: &App, bearer: Option<&str>) -> Result<Actor, AuthError> 
     };
     let role = role.ok_or(AuthError::Invalid)?;
     Ok(Actor::User { id, role, session_id })
+}
+
+/// False while the tables stand or lag: rights that were withdrawn must stay withdrawn.
+fn rights_are_in_tables(app: &App) -> bool {
+    let read_model = app.progress.now();
+    let lag = app.bus.log().tail().head().0 - read_model.position.0;
+    read_model.status == Status::Running && lag <= LAG_MAX
 }
 
 async fn role_in_log(

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota};
-use orion_domain::values::{Email, SessionId, UserId};
+use orion_domain::values::{Email, ServiceTokenId, SessionId, UserId};
 use tokio_util::sync::CancellationToken;
 
 /// How many places the budgets of one kind have.
@@ -93,6 +93,8 @@ const fn n(count: u32) -> NonZeroU32 {
 pub enum Account {
     /// Somebody known.
     User(UserId),
+    /// A machine.
+    Service(ServiceTokenId),
     /// Somebody unknown.
     Network(IpAddr),
 }

@@ -1,6 +1,6 @@
 //! Who sends a command, and what is known of the circumstances.
 
-use orion_domain::values::{Role, SessionId, UserId};
+use orion_domain::values::{Role, Scopes, ServiceTokenId, SessionId, UserId};
 use orion_store::{Metadata, Position};
 use uuid::Uuid;
 
@@ -18,6 +18,13 @@ pub enum Actor {
         /// The session that the access token belongs to.
         session_id: SessionId,
     },
+    /// A machine, by its service token.
+    Service {
+        /// The token.
+        id: ServiceTokenId,
+        /// What it is for.
+        scopes: Scopes,
+    },
     /// Orion itself: the first start and the reactors.
     System,
 }
@@ -27,7 +34,7 @@ impl Actor {
     pub fn user_id(&self) -> Option<UserId> {
         match self {
             Self::User { id, .. } => Some(*id),
-            Self::Anonymous | Self::System => None,
+            Self::Anonymous | Self::Service { .. } | Self::System => None,
         }
     }
 
@@ -36,7 +43,7 @@ impl Actor {
         match self {
             Self::User { role, .. } => *role == Role::Admin,
             Self::System => true,
-            Self::Anonymous => false,
+            Self::Anonymous | Self::Service { .. } => false,
         }
     }
 
@@ -45,6 +52,7 @@ impl Actor {
         match self {
             Self::Anonymous => "anonymous".to_owned(),
             Self::User { id, .. } => id.to_string(),
+            Self::Service { id, .. } => format!("service:{id}"),
             Self::System => "system".to_owned(),
         }
     }

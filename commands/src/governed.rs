@@ -3,13 +3,13 @@
 use orion_domain::values::{TrendStatus, UserId};
 use orion_domain::{
     AggregateRoot, Content, ContentCommand, Provider, ProviderCommand, Publish, PublishCommand,
-    Session, SessionCommand, SocialAccount, SocialAccountCommand, Trend, TrendCommand, User,
-    UserCommand,
+    ServiceToken, ServiceTokenCommand, Session, SessionCommand, SocialAccount,
+    SocialAccountCommand, Trend, TrendCommand, User, UserCommand,
 };
 use orion_store::Loaded;
 
 use crate::error::{CommandError, Refusal};
-use crate::policy::Action;
+use crate::policy::{Action, Area};
 use crate::unit::Unit;
 
 /// An aggregate that takes commands from outside.
@@ -17,10 +17,13 @@ pub trait Governed: AggregateRoot<Command: Clone + Send + Sync> + Clone + 'stati
     /// The input field that names the aggregate; a refusal that is about nothing closer is about it.
     const ID_FIELD: &'static str;
 
+    /// The part of Orion that it is in, which says together with the owner who may touch it.
+    const AREA: Area;
+
     /// What a command is to the policy.
     fn action(command: &Self::Command) -> Action;
 
-    /// Whose aggregate it is; `None` is everyone's.
+    /// Whose aggregate it is, where its area has owners.
     fn owner_of(loaded: &Loaded<Self>) -> Option<UserId> {
         loaded.aggregate.owner()
     }
@@ -38,6 +41,7 @@ pub trait Governed: AggregateRoot<Command: Clone + Send + Sync> + Clone + 'stati
 
 impl Governed for Trend {
     const ID_FIELD: &'static str = "trendId";
+    const AREA: Area = Area::Trends;
 
     fn action(_: &TrendCommand) -> Action {
         Action::ManageTrends
@@ -46,19 +50,20 @@ impl Governed for Trend {
 
 impl Governed for Content {
     const ID_FIELD: &'static str = "contentId";
+    const AREA: Area = Area::Contents;
 
     fn action(command: &ContentCommand) -> Action {
         match command {
             ContentCommand::Draft { .. }
             | ContentCommand::Edit { .. }
             | ContentCommand::StartGeneration { .. }
-            | ContentCommand::StartStage { .. }
+            | ContentCommand::SubmitForReview
+            | ContentCommand::ReturnToDraft => Action::ManageContents,
+            ContentCommand::StartStage { .. }
             | ContentCommand::CompleteStage { .. }
             | ContentCommand::FailStage { .. }
             | ContentCommand::WriteScript { .. }
-            | ContentCommand::AttachMediaAsset { .. }
-            | ContentCommand::SubmitForReview
-            | ContentCommand::ReturnToDraft => Action::ManageContents,
+            | ContentCommand::AttachMediaAsset { .. } => Action::RunPipeline,
             ContentCommand::Approve { .. } | ContentCommand::Reject { .. } => {
                 Action::ReviewContents
             }
@@ -85,14 +90,21 @@ impl Governed for Content {
 
 impl Governed for Publish {
     const ID_FIELD: &'static str = "publishId";
+    const AREA: Area = Area::Contents;
 
-    fn action(_: &PublishCommand) -> Action {
-        Action::Publish
+    fn action(command: &PublishCommand) -> Action {
+        match command {
+            PublishCommand::Request { .. } | PublishCommand::Retry => Action::Publish,
+            PublishCommand::RecordPublished { .. } | PublishCommand::RecordFailure { .. } => {
+                Action::RecordPublish
+            }
+        }
     }
 }
 
 impl Governed for SocialAccount {
     const ID_FIELD: &'static str = "socialAccountId";
+    const AREA: Area = Area::Accounts;
 
     fn action(command: &SocialAccountCommand) -> Action {
         match command {
@@ -106,14 +118,25 @@ impl Governed for SocialAccount {
 
 impl Governed for Provider {
     const ID_FIELD: &'static str = "providerId";
+    const AREA: Area = Area::Administration;
 
     fn action(_: &ProviderCommand) -> Action {
         Action::ManageProviders
     }
 }
 
+impl Governed for ServiceToken {
+    const ID_FIELD: &'static str = "serviceTokenId";
+    const AREA: Area = Area::Administration;
+
+    fn action(_: &ServiceTokenCommand) -> Action {
+        Action::ManageServiceTokens
+    }
+}
+
 impl Governed for Session {
     const ID_FIELD: &'static str = "sessionId";
+    const AREA: Area = Area::Accounts;
 
     fn action(command: &SessionCommand) -> Action {
         match command {
@@ -128,6 +151,7 @@ impl Governed for Session {
 
 impl Governed for User {
     const ID_FIELD: &'static str = "userId";
+    const AREA: Area = Area::Accounts;
 
     fn action(command: &UserCommand) -> Action {
         match command {

@@ -126,7 +126,7 @@ impl<'a> Unit<'a> {
     /// An aggregate that the actor may see; to others it is as empty as if it were not there.
     pub async fn load_visible<A: Governed>(&self, id: Uuid) -> Result<Loaded<A>, StoreError> {
         let loaded = self.load::<A>(id).await?;
-        if may_touch(self.actor(), A::owner_of(&loaded)) || !loaded.aggregate.exists() {
+        if may_touch(self.actor(), A::AREA, A::owner_of(&loaded)) || !loaded.aggregate.exists() {
             Ok(loaded)
         } else {
             Ok(Loaded { id, version: 0, aggregate: A::default() })

@@ -10,8 +10,8 @@ use serde_json::Value;
 use crate::aggregate::AggregateRoot;
 use crate::values::MARK;
 use crate::{
-    ContentEvent, Provider, ProviderEvent, PublishEvent, Session, SessionEvent, SocialAccount,
-    SocialAccountEvent, TrendEvent, User, UserEvent,
+    ContentEvent, Provider, ProviderEvent, PublishEvent, ServiceTokenEvent, Session, SessionEvent,
+    SocialAccount, SocialAccountEvent, TrendEvent, User, UserEvent,
 };
 
 /// Declares an aggregate's events: each variant with its stable name, its version and its fields.
@@ -83,6 +83,8 @@ pub enum Event {
     SocialAccount(SocialAccountEvent),
     /// Of an AI provider.
     Provider(ProviderEvent),
+    /// Of a machine's token.
+    ServiceToken(ServiceTokenEvent),
 }
 
 /// Why a stored event could not be read.
@@ -130,6 +132,8 @@ impl Event {
             "provider" => {
                 decode(ProviderEvent::TYPES, event_type, version, payload).map(Self::Provider)
             }
+            "service_token" => decode(ServiceTokenEvent::TYPES, event_type, version, payload)
+                .map(Self::ServiceToken),
             _ => Err(unknown(event_type, version)),
         }
     }
@@ -154,6 +158,7 @@ impl Event {
             PublishEvent::TYPES,
             SocialAccountEvent::TYPES,
             ProviderEvent::TYPES,
+            ServiceTokenEvent::TYPES,
         ]
         .into_iter()
         .flatten()
@@ -205,6 +210,7 @@ pub fn payload_of(event: &Event) -> Result<Value, serde_json::Error> {
         Event::Publish(event) => payload(event),
         Event::SocialAccount(event) => payload(event),
         Event::Provider(event) => payload(event),
+        Event::ServiceToken(event) => payload(event),
     }
 }
 
@@ -318,4 +324,5 @@ from_aggregate_event! {
     Publish(PublishEvent),
     SocialAccount(SocialAccountEvent),
     Provider(ProviderEvent),
+    ServiceToken(ServiceTokenEvent),
 }

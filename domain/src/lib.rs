@@ -9,6 +9,7 @@ pub mod content;
 pub mod event;
 pub mod provider;
 pub mod publish;
+pub mod service_token;
 pub mod session;
 pub mod social_account;
 pub mod trend;
@@ -20,6 +21,7 @@ pub use content::{Content, ContentCommand, ContentError, ContentEvent};
 pub use event::{DecodeError, Event};
 pub use provider::{Provider, ProviderCommand, ProviderError, ProviderEvent};
 pub use publish::{Publish, PublishCommand, PublishError, PublishEvent};
+pub use service_token::{ServiceToken, ServiceTokenCommand, ServiceTokenError, ServiceTokenEvent};
 pub use session::{Session, SessionCommand, SessionError, SessionEvent};
 pub use social_account::{
     SocialAccount, SocialAccountCommand, SocialAccountError, SocialAccountEvent,

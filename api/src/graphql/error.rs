@@ -79,7 +79,7 @@ pub fn failure(error: CommandError) -> Result<Refusal, Error> {
             Ok(Refusal::new("CONFLICT", "others keep changing the same; try again"))
         }
         CommandError::Unauthenticated => Err(coded("sign in first", "UNAUTHENTICATED")),
-        CommandError::Forbidden => Err(coded("your role does not allow this", "FORBIDDEN")),
+        CommandError::Forbidden => Err(coded("your rights do not allow this", "FORBIDDEN")),
         CommandError::Overloaded => Err(overloaded()),
         CommandError::Store(_) | CommandError::Append(_) | CommandError::Hash(_) => {
             Err(internal(error))

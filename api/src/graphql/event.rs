@@ -86,7 +86,7 @@ pub struct EventFilter {
     pub aggregate_type: Option<String>,
     /// Of this aggregate.
     pub aggregate_id: Option<ID>,
-    /// Caused by this user, or by `system`.
+    /// Caused by this user, by `service:` and the id of a service token, or by `system`.
     pub actor: Option<String>,
     /// Appended then or later.
     pub since: Option<DateTime<Utc>>,

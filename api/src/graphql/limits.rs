@@ -17,6 +17,8 @@ use async_graphql::{
     ServerError, ServerResult, Value, Variables, async_trait,
 };
 
+use orion_commands::Actor;
+
 use super::context::{App, Caller};
 use super::error::coded;
 use crate::limits::{Account, Exceeded, Limit, network};
@@ -58,9 +60,10 @@ pub fn retry_after_ms(extensions: Option<&ErrorExtensionValues>) -> Option<u64> 
 impl Caller {
     /// Who pays for what this caller does.
     pub fn account(&self) -> Account {
-        match self.actor.user_id() {
-            Some(user_id) => Account::User(user_id),
-            None => Account::Network(network(self.address)),
+        match self.actor {
+            Actor::User { id, .. } => Account::User(id),
+            Actor::Service { id, .. } => Account::Service(id),
+            Actor::Anonymous | Actor::System => Account::Network(network(self.address)),
         }
     }
 }

@@ -4,6 +4,7 @@ use async_graphql::{
     ComplexObject, Context, Enum, ID, InputObject, Json, Object, Result, SimpleObject,
 };
 use chrono::{DateTime, Utc};
+use orion_commands::policy::Area;
 use orion_commands::{Action, Actor, Single};
 use orion_domain::values::{FilePath, Json as JsonValue, MediaAssetId, ProviderName};
 use orion_domain::{Content as ContentAggregate, ContentCommand};
@@ -19,6 +20,7 @@ use super::reader::{Entity, Found};
 use super::scalars::uuid;
 
 impl Entity for MediaAssetRow {
+    const AREA: Area = Area::Contents;
     const OWNER: Option<&'static str> =
         Some("(SELECT c.created_by FROM orion.contents c WHERE c.id = t.content_id)");
 }
@@ -162,7 +164,7 @@ impl MediaAssetMutation {
             let ids = json!({ "mediaAssetId": asset_id });
             Ok(Single::<ContentAggregate>::new(content_id, attach).with_ids(ids))
         };
-        let outcome = ctx.command(Action::ManageContents, args, build).await?;
+        let outcome = ctx.command(Action::RunPipeline, args, build).await?;
         Ok(MediaAssetPayload {
             content_id: outcome.unless_refused(content_id),
             asset_id: outcome.id("mediaAssetId"),

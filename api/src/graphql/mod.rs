@@ -16,6 +16,7 @@ mod publish;
 mod publish_record;
 pub mod reader;
 pub mod scalars;
+mod service_token;
 mod social_account;
 mod subscription;
 mod trend;
@@ -43,6 +44,7 @@ pub struct Query(
     publish::PublishQuery,
     publish_record::PublishRecordQuery,
     event::EventQuery,
+    service_token::ServiceTokenQuery,
 );
 
 /// Everything that can be done. Each takes one input; a refusal is data in the payload.
@@ -56,6 +58,7 @@ pub struct Mutation(
     provider::ProviderMutation,
     social_account::SocialAccountMutation,
     publish::PublishMutation,
+    service_token::ServiceTokenMutation,
 );
 
 /// Orion's schema.

@@ -4,7 +4,7 @@ use async_graphql::{Context, ID, Interface, Object, Result};
 use orion_commands::Action;
 use orion_projections::tables::{
     ContentRow, MediaAssetRow, OAuthAccountRow, PipelineRunRow, ProviderRow, PublishRecordRow,
-    PublishRow, SessionRow, SocialAccountRow, TrendRow, UserRow, UserSettingsRow,
+    PublishRow, ServiceTokenRow, SessionRow, SocialAccountRow, TrendRow, UserRow, UserSettingsRow,
 };
 
 use super::content::Content;
@@ -17,6 +17,7 @@ use super::publish::Publish;
 use super::publish_record::PublishRecord;
 use super::reader::Found;
 use super::scalars::{Position, uuid};
+use super::service_token::ServiceToken;
 use super::social_account::SocialAccount;
 use super::trend::Trend;
 use super::user::{OAuthAccount, Session, User, UserSettings};
@@ -49,6 +50,8 @@ pub enum Node {
     Publish(Publish),
     /// An attempt to publish.
     PublishRecord(PublishRecord),
+    /// A service token.
+    ServiceToken(ServiceToken),
 }
 
 /// Queries on the whole.
@@ -64,7 +67,7 @@ impl NodeQuery {
         id: ID,
         min_position: Option<Position>,
     ) -> Result<Option<Node>> {
-        let actor = ctx.allow(Action::Read)?;
+        ctx.allow(Action::Read)?;
         ctx.reach(min_position).await?;
         let found = ctx.loader().loader().find(uuid(&id)?).await.map_err(internal)?;
         let Some((table, row, version)) = found else { return Ok(None) };
@@ -79,9 +82,6 @@ impl NodeQuery {
                 }
             };
         }
-        if table == ProviderRow::TABLE && !actor.is_admin() {
-            return Ok(None);
-        }
         Ok(node_of! {
             User: UserRow,
             Session: SessionRow,
@@ -95,6 +95,7 @@ impl NodeQuery {
             SocialAccount: SocialAccountRow,
             Publish: PublishRow,
             PublishRecord: PublishRecordRow,
+            ServiceToken: ServiceTokenRow,
         })
     }
 

@@ -2,6 +2,7 @@
 
 use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
+use orion_commands::policy::Area;
 use orion_commands::{Action, Actor, Refusal, Single};
 use orion_domain::values::{ErrorMessage, RunId, StageName};
 use orion_domain::{Content as ContentAggregate, ContentCommand, ContentError};
@@ -16,6 +17,7 @@ use super::reader::{Condition, Entity, Found};
 use super::scalars::{Position, uuid};
 
 impl Entity for PipelineRunRow {
+    const AREA: Area = Area::Contents;
     const OWNER: Option<&'static str> =
         Some("(SELECT c.created_by FROM orion.contents c WHERE c.id = t.content_id)");
 }
@@ -233,7 +235,7 @@ impl PipelineRunMutation {
             let stage = StageName::parse(&stage).at("stage")?;
             Ok(Single::<ContentAggregate>::new(id, ContentCommand::StartStage { stage }))
         };
-        let outcome = ctx.command(Action::ManageContents, args, build).await?;
+        let outcome = ctx.command(Action::RunPipeline, args, build).await?;
         let run_id = match outcome.unless_refused(id) {
             None => None,
             Some(id) => {
@@ -275,7 +277,7 @@ async fn end(
     args: CommandArgs,
     command: impl FnOnce(RunId) -> Result<ContentCommand, Refusal> + Send,
 ) -> Result<StagePayload> {
-    ctx.allow(Action::ManageContents)?;
+    ctx.allow(Action::RunPipeline)?;
     let run_id = uuid(run_id)?;
     let mut found = ctx.row::<PipelineRunRow>(run_id).await?;
     if found.is_none() {
@@ -292,7 +294,7 @@ async fn end(
     let content_id = found.row.content_id;
     let build =
         |_: &Actor| Ok(Single::<ContentAggregate>::new(content_id, command(RunId(run_id))?));
-    let mut outcome = ctx.command(Action::ManageContents, args, build).await?;
+    let mut outcome = ctx.command(Action::RunPipeline, args, build).await?;
     // The input names the content by the run.
     for error in
         outcome.errors.iter_mut().filter(|error| error.field.as_deref() == Some("contentId"))

@@ -3,6 +3,7 @@
 use async_graphql::{
     ComplexObject, Context, Enum, ID, InputObject, Json, Object, Result, SimpleObject,
 };
+use orion_commands::policy::Area;
 use orion_commands::{Action, Actor, Refusal, Single};
 use orion_domain::values::{Json as JsonValue, Personal, ProviderName, ProviderType};
 use orion_domain::{Provider as ProviderAggregate, ProviderCommand};
@@ -17,6 +18,7 @@ use super::reader::{Condition, Entity, Found};
 use super::scalars::{Position, uuid};
 
 impl Entity for ProviderRow {
+    const AREA: Area = Area::Administration;
     const OWNER: Option<&'static str> = None;
 }
 

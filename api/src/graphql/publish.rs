@@ -2,6 +2,7 @@
 
 use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
+use orion_commands::policy::Area;
 use orion_commands::{Action, Actor, Refusal, RequestPublish, Single};
 use orion_domain::publish::RequestStatus;
 use orion_domain::values::{
@@ -26,6 +27,7 @@ use super::social_account::SocialAccount;
 use super::user::User;
 
 impl Entity for PublishRow {
+    const AREA: Area = Area::Contents;
     const OWNER: Option<&'static str> = Some("t.requested_by");
 }
 
@@ -369,7 +371,7 @@ async fn record(
         let command = command(PublishRecordId(record_id))?;
         Ok(Single::<PublishAggregate>::new(id, command).with_ids(ids))
     };
-    let outcome = ctx.command(Action::Publish, args, build).await?;
+    let outcome = ctx.command(Action::RecordPublish, args, build).await?;
     let record_id = outcome.id("publishRecordId");
     Ok(PublishPayload { id: outcome.unless_refused(id), record_id, outcome })
 }

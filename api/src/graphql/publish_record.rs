@@ -3,6 +3,7 @@
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result};
 use chrono::{DateTime, Utc};
 use orion_commands::Action;
+use orion_commands::policy::Area;
 use orion_projections::tables::{ContentRow, PublishRecordRow, SocialAccountRow};
 
 use super::content::Content;
@@ -13,6 +14,7 @@ use super::scalars::Position;
 use super::social_account::SocialAccount;
 
 impl Entity for PublishRecordRow {
+    const AREA: Area = Area::Contents;
     const OWNER: Option<&'static str> =
         Some("(SELECT c.created_by FROM orion.contents c WHERE c.id = t.content_id)");
 }

@@ -9,10 +9,11 @@ use async_graphql::dataloader::Loader;
 use async_graphql::{Context, ID, Result};
 use chrono::{DateTime, Utc};
 use orion_commands::Actor;
+use orion_commands::policy::{Area, Reach, reach};
 use orion_projections::Table;
 use orion_projections::tables::{
     ContentRow, MediaAssetRow, OAuthAccountRow, PipelineRunRow, ProviderRow, PublishRecordRow,
-    PublishRow, SessionRow, SocialAccountRow, TrendRow, UserRow,
+    PublishRow, ServiceTokenRow, SessionRow, SocialAccountRow, TrendRow, UserRow,
 };
 use serde_json::Value;
 use sqlx::types::Json;
@@ -26,7 +27,10 @@ use super::scalars::uuid;
 
 /// A table that GraphQL shows.
 pub trait Entity: Table {
-    /// SQL over the row `t` that gives its owner's id. `None`: everyone who may ask sees all rows.
+    /// The part of Orion that it is in, which says who sees which rows.
+    const AREA: Area;
+
+    /// SQL over the row `t` that gives its owner's id, where its area has owners.
     const OWNER: Option<&'static str>;
 }
 
@@ -50,6 +54,8 @@ pub enum Condition {
     Since(&'static str, DateTime<Utc>),
     /// The column's time is earlier.
     Before(&'static str, DateTime<Utc>),
+    /// The column has no value, or has one.
+    IsNull(&'static str, bool),
 }
 
 impl Condition {
@@ -57,7 +63,7 @@ impl Condition {
     pub fn is_sound(&self) -> bool {
         match self {
             Self::Is(_, _, text) | Self::Contains(_, text) => !text.contains('\0'),
-            Self::Since(..) | Self::Before(..) => true,
+            Self::Since(..) | Self::Before(..) | Self::IsNull(..) => true,
         }
     }
 
@@ -81,6 +87,10 @@ impl Condition {
             }
             Self::Before(column, time) => {
                 sql.push(format!(" AND t.{column} < ")).push_bind(*time);
+            }
+            Self::IsNull(column, is_null) => {
+                let not = if *is_null { "" } else { "NOT " };
+                sql.push(format!(" AND t.{column} IS {not}NULL"));
             }
         }
     }
@@ -180,6 +190,7 @@ impl Reader {
             SocialAccountRow,
             PublishRow,
             PublishRecordRow,
+            ServiceTokenRow,
         );
         sql.build_query_as().fetch_optional(&self.pool).await
     }
@@ -192,12 +203,14 @@ impl Reader {
 
     /// Pushes the condition that hides what the caller may not see.
     fn push_visible<T: Entity>(&self, sql: &mut QueryBuilder<'_, Postgres>) {
-        match T::OWNER {
-            Some(owner) if !self.actor.is_admin() => {
-                let user = self.actor.user_id().map(|id| id.0);
-                sql.push(format!(" AND {owner} = ")).push_bind(user);
+        match (reach(&self.actor, T::AREA), T::OWNER) {
+            (Reach::All, _) => {}
+            (Reach::Own(user), Some(owner)) => {
+                sql.push(format!(" AND {owner} = ")).push_bind(user.0);
             }
-            Some(_) | None => {}
+            (Reach::Own(_), None) | (Reach::Nothing, _) => {
+                sql.push(" AND false");
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
+use orion_commands::policy::Area;
 use orion_commands::{Action, Actor, ConnectSocialAccount, Refusal, RotateCredentials, Single};
 use orion_domain::values::{DisplayName, PlatformName, SocialAccountId, ValueError};
 use orion_domain::{SocialAccount as SocialAccountAggregate, SocialAccountCommand};
@@ -18,6 +19,7 @@ use super::scalars::{Position, uuid};
 use super::user::User;
 
 impl Entity for SocialAccountRow {
+    const AREA: Area = Area::Accounts;
     const OWNER: Option<&'static str> = Some("t.user_id");
 }
 

@@ -4,6 +4,7 @@ use async_graphql::{
     ComplexObject, Context, Enum, ID, InputObject, Json, Object, Result, SimpleObject,
 };
 use chrono::{DateTime, Utc};
+use orion_commands::policy::Area;
 use orion_commands::{Action, Single};
 use orion_domain::TrendCommand;
 use orion_domain::values::{Json as JsonValue, Score, Source, Topic};
@@ -21,6 +22,7 @@ use super::scalars::{Position, uuid};
 use orion_projections::tables::ContentRow;
 
 impl Entity for TrendRow {
+    const AREA: Area = Area::Trends;
     const OWNER: Option<&'static str> = None;
 }
 

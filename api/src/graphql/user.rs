@@ -2,6 +2,7 @@
 
 use async_graphql::{Context, Enum, ID, InputObject, Json, Object, Result};
 use chrono::{DateTime, Utc};
+use orion_commands::policy::Area;
 use orion_commands::{Action, Actor};
 use orion_domain::values::effective_settings;
 use orion_projections::tables::{OAuthAccountRow, SessionRow, UserRow, UserSettingsRow};
@@ -13,18 +14,22 @@ use super::reader::{Condition, Entity, Found};
 use super::scalars::{Position, uuid};
 
 impl Entity for UserRow {
+    const AREA: Area = Area::Accounts;
     const OWNER: Option<&'static str> = Some("t.id");
 }
 
 impl Entity for UserSettingsRow {
+    const AREA: Area = Area::Accounts;
     const OWNER: Option<&'static str> = Some("t.user_id");
 }
 
 impl Entity for SessionRow {
+    const AREA: Area = Area::Accounts;
     const OWNER: Option<&'static str> = Some("t.user_id");
 }
 
 impl Entity for OAuthAccountRow {
+    const AREA: Area = Area::Accounts;
     const OWNER: Option<&'static str> = Some("t.user_id");
 }
 
@@ -255,7 +260,7 @@ impl Session {
     async fn current(&self, ctx: &Context<'_>) -> bool {
         match ctx.caller().actor {
             Actor::User { session_id, .. } => session_id.0 == self.0.row.id,
-            Actor::Anonymous | Actor::System => false,
+            Actor::Anonymous | Actor::Service { .. } | Actor::System => false,
         }
     }
 }
@@ -345,7 +350,7 @@ pub struct UserQuery;
 
 #[Object]
 impl UserQuery {
-    /// The user who asks; null when nobody is signed in.
+    /// The user who asks; null when nobody is signed in, and to a machine.
     async fn me(&self, ctx: &Context<'_>, min_position: Option<Position>) -> Result<Option<User>> {
         let Some(id) = ctx.caller().actor.user_id() else { return Ok(None) };
         ctx.allow(Action::Read)?;

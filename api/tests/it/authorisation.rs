@@ -43,6 +43,7 @@ const QUERIES: &[(&str, Least)] = &[
     ("publish", Viewer),
     ("publishes", Viewer),
     ("publishRecords", Viewer),
+    ("serviceTokens", Admin),
     ("events", Admin),
     ("log", Admin),
 ];
@@ -89,6 +90,8 @@ const MUTATIONS: &[(&str, Least)] = &[
     ("recordPublished", Editor),
     ("recordPublishFailure", Editor),
     ("retryPublish", Editor),
+    ("issueServiceToken", Admin),
+    ("revokeServiceToken", Admin),
 ];
 
 const SUBSCRIPTIONS: &[(&str, Least)] = &[

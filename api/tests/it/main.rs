@@ -24,6 +24,8 @@ mod rest;
 mod schema;
 mod sdl;
 mod server;
+mod service_rights;
+mod service_tokens;
 mod settings;
 mod slow;
 mod subscriptions;

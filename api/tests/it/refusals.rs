@@ -55,6 +55,7 @@ fn texts(world: &World) -> Vec<Text<'_>> {
         ),
         (admin, "registerProvider", provide(), "name", 256),
         (admin, "registerProvider", provide(), "providerType", 128),
+        (admin, "issueServiceToken", json!({ "scopes": ["TRENDS"] }), "name", 100),
         (ada, "connectSocialAccount", connect(), "platform", 128),
         (ada, "connectSocialAccount", connect(), "displayName", 256),
         (ada, "connectSocialAccount", connect(), "credentials", 10_000),
@@ -104,6 +105,8 @@ fn odd_values(world: &World) -> Vec<(&Client, &'static str, Value, &'static str,
     let change =
         |new: &str| json!({ "currentPassword": "a password for tests", "newPassword": new });
     let stages = |stages: Value| with(draft.clone(), "stages", stages);
+    let token = || json!({ "name": "worker", "scopes": ["TRENDS"] });
+    let (twice, past) = (json!(["PUBLISH", "PUBLISH"]), "2020-01-01T00:00:00Z");
     let long_email = format!("{}@example.org", "e".repeat(512));
     vec![
         (ada, "detectTrend", with(detect(), "score", 1.5), "OUT_OF_RANGE", "score"),
@@ -169,6 +172,15 @@ fn odd_values(world: &World) -> Vec<(&Client, &'static str, Value, &'static str,
             json!({ "name": "openai", "providerType": "llm" }),
             "NAME_TAKEN",
             "name",
+        ),
+        (admin, "issueServiceToken", with(token(), "scopes", json!([])), "EMPTY", "scopes"),
+        (admin, "issueServiceToken", with(token(), "scopes", twice), "MALFORMED", "scopes"),
+        (
+            admin,
+            "issueServiceToken",
+            with(token(), "expiresAt", past),
+            "EXPIRY_PASSED",
+            "expiresAt",
         ),
         (viewer, "updateSettings", json!({ "settings": nul() }), "UNKNOWN_SETTING", "settings"),
         (viewer, "updateSettings", json!({ "settings": 7 }), "MALFORMED", "settings"),
@@ -472,6 +484,7 @@ async fn what_is_anothers_is_not_there_exactly_as_if_it_were_missing() {
         ("enableProvider", "providerId", json!({})),
         ("disableProvider", "providerId", json!({})),
         ("prioritizeProvider", "providerId", json!({ "priority": 1 })),
+        ("revokeServiceToken", "serviceTokenId", json!({})),
     ];
     for (mutation, field, extra) in admins {
         let input = with(extra, field, Uuid::new_v4().to_string());

@@ -58,7 +58,9 @@ fn log_out(session_id: SessionId) -> Single<Session> {
 fn session_of(actor: Actor) -> SessionId {
     match actor {
         Actor::User { session_id, .. } => session_id,
-        Actor::Anonymous | Actor::System => panic!("{actor:?} has no session"),
+        Actor::Anonymous | Actor::Service { .. } | Actor::System => {
+            panic!("{actor:?} has no session")
+        }
     }
 }
 

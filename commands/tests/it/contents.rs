@@ -30,7 +30,7 @@ async fn roles_decide_before_anything_is_looked_at() {
                 Actor::Anonymous => {
                     assert!(matches!(refused, Err(CommandError::Unauthenticated)), "{refused:?}");
                 }
-                Actor::User { .. } | Actor::System => {
+                Actor::User { .. } | Actor::Service { .. } | Actor::System => {
                     assert!(matches!(refused, Err(CommandError::Forbidden)), "{refused:?}");
                 }
             }

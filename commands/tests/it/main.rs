@@ -14,5 +14,6 @@ mod mark_published;
 mod publishing;
 mod reactors;
 mod receipts;
+mod service_tokens;
 mod settings;
 mod versions;

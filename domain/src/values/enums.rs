@@ -96,4 +96,13 @@ labels! {
         /// Google accounts.
         Google = "google",
     }
+    /// What a service token is for.
+    Scope {
+        /// Finds and rates trends.
+        Trends = "trends",
+        /// Runs the stages of any content.
+        Pipeline = "pipeline",
+        /// Records what became of any attempt to publish.
+        Publish = "publish",
+    }
 }

@@ -59,4 +59,6 @@ ids! {
     SocialAccountId;
     /// Of an AI provider, and of its stream.
     ProviderId;
+    /// Of a machine's token, and of its stream.
+    ServiceTokenId;
 }

@@ -6,30 +6,34 @@ mod ids;
 mod json;
 mod patch;
 mod personal;
+mod scopes;
 mod score;
 mod settings;
 mod text;
 mod time_zone;
+mod token_hash;
 
 pub use email::Email;
 pub use enums::{
-    AssetType, ContentStatus, OAuthProvider, PublishStatus, Role, RunStatus, TrendStatus,
+    AssetType, ContentStatus, OAuthProvider, PublishStatus, Role, RunStatus, Scope, TrendStatus,
 };
 pub use ids::{
     ContentId, MediaAssetId, OAuthAccountId, ProviderId, PublishId, PublishRecordId,
-    RefreshTokenId, RunId, SessionId, SocialAccountId, TrendId, UserId,
+    RefreshTokenId, RunId, ServiceTokenId, SessionId, SocialAccountId, TrendId, UserId,
 };
 pub use json::Json;
 pub use patch::Patch;
-pub use personal::{Ciphertext, MARK, Personal, TokenHash};
+pub use personal::{Ciphertext, MARK, Personal};
+pub use scopes::Scopes;
 pub use score::Score;
 pub use settings::{SettingsError, check_settings, effective_settings};
 pub use text::{
     AvatarUrl, Bio, DisplayName, ErrorMessage, FilePath, FirstName, Hook, LastName, Name,
-    PlatformName, PlatformPostId, ProviderName, ProviderType, Reason, ScriptBody, Source,
-    StageName, Title, Topic, Username,
+    PlatformName, PlatformPostId, ProviderName, ProviderType, Reason, ScriptBody, ServiceTokenName,
+    Source, StageName, Title, Topic, Username,
 };
 pub use time_zone::TimeZone;
+pub use token_hash::TokenHash;
 
 use crate::aggregate::Rejection;
 

@@ -79,6 +79,8 @@ text! {
     DisplayName = "display name", at most 256;
     /// `publish_records.platform_post_id`.
     PlatformPostId = "platform post id", at most 512;
+    /// What admins call a service token.
+    ServiceTokenName = "service token name", at most 100;
 }
 
 /// `users.username`: letters, digits, `.`, `_` and `-`, at most 64, kept in lower case.

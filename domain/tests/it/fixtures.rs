@@ -9,12 +9,12 @@ use orion_domain::values::{
     AssetType, Ciphertext, ContentId, DisplayName, Email, ErrorMessage, FilePath, Hook, Json,
     MediaAssetId, Name, OAuthAccountId, OAuthProvider, Patch, Personal, PlatformName,
     PlatformPostId, ProviderName, ProviderType, PublishId, PublishRecordId, Reason, RefreshTokenId,
-    Role, RunId, Score, ScriptBody, SessionId, SocialAccountId, Source, StageName, Title,
-    TokenHash, Topic, TrendId, UserId, Username,
+    Role, RunId, Scope, Scopes, Score, ScriptBody, ServiceTokenName, SessionId, SocialAccountId,
+    Source, StageName, Title, TokenHash, Topic, TrendId, UserId, Username,
 };
 use orion_domain::{
-    ContentEvent, ProviderEvent, PublishEvent, SessionEvent, SocialAccountEvent, TrendEvent,
-    UserEvent,
+    ContentEvent, ProviderEvent, PublishEvent, ServiceTokenEvent, SessionEvent, SocialAccountEvent,
+    TrendEvent, UserEvent,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -56,10 +56,6 @@ pub fn secret(text: &str) -> Personal<String> {
 
 pub fn sealed(text: &str) -> Ciphertext {
     Ciphertext::new(text.to_owned())
-}
-
-pub fn token_hash(text: &str) -> TokenHash {
-    TokenHash::new(text.to_owned())
 }
 
 pub fn json(value: Value) -> Json {
@@ -136,6 +132,14 @@ pub fn post_id(raw: &str) -> PlatformPostId {
 
 pub fn display_name(raw: &str) -> Personal<DisplayName> {
     Personal::new(DisplayName::parse(raw).unwrap())
+}
+
+pub fn token_name(raw: &str) -> ServiceTokenName {
+    ServiceTokenName::parse(raw).unwrap()
+}
+
+pub fn token_hash(hex: &str) -> TokenHash {
+    TokenHash::new(hex.to_owned())
 }
 
 // Users.
@@ -382,5 +386,18 @@ pub fn provider_registered() -> ProviderEvent {
         provider_type: provider_type("image"),
         config: None,
         priority: 10,
+    }
+}
+
+// Service tokens.
+
+/// The token of a worker that never expires.
+pub fn token_issued() -> ServiceTokenEvent {
+    ServiceTokenEvent::Issued {
+        name: token_name("gpu worker"),
+        scopes: Scopes::parse(&[Scope::Pipeline]).unwrap(),
+        token_hash: token_hash("hash-1"),
+        issued_by: ADA,
+        expires_at: None,
     }
 }

@@ -12,12 +12,12 @@ use std::path::PathBuf;
 use cqrs_es::{Aggregate, DomainEvent};
 use orion_domain::AggregateRoot;
 use orion_domain::values::{
-    AssetType, ContentStatus, OAuthProvider, PublishStatus, Role, RunStatus, TrendStatus,
+    AssetType, ContentStatus, OAuthProvider, PublishStatus, Role, RunStatus, Scope, TrendStatus,
 };
 use orion_domain::{
     Content, ContentEvent, DecodeError, Event, Provider, ProviderEvent, Publish, PublishEvent,
-    Session, SessionEvent, SocialAccount, SocialAccountEvent, Trend, TrendEvent, User, UserEvent,
-    event,
+    ServiceToken, ServiceTokenEvent, Session, SessionEvent, SocialAccount, SocialAccountEvent,
+    Trend, TrendEvent, User, UserEvent, event,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,7 @@ impl Golden {
             Event::Publish(event) => Self::of_aggregate(event),
             Event::SocialAccount(event) => Self::of_aggregate(event),
             Event::Provider(event) => Self::of_aggregate(event),
+            Event::ServiceToken(event) => Self::of_aggregate(event),
         }
     }
 
@@ -189,6 +190,7 @@ fn an_aggregate_reads_its_own_events_as_all_do() {
             Event::Publish(_) => decode::<Publish>(golden).into(),
             Event::SocialAccount(_) => decode::<SocialAccount>(golden).into(),
             Event::Provider(_) => decode::<Provider>(golden).into(),
+            Event::ServiceToken(_) => decode::<ServiceToken>(golden).into(),
         };
         assert!(event == read, "{name}");
     }
@@ -210,6 +212,7 @@ fn a_type_begins_with_its_aggregate() {
     check::<Publish>(PublishEvent::TYPES);
     check::<SocialAccount>(SocialAccountEvent::TYPES);
     check::<Provider>(ProviderEvent::TYPES);
+    check::<ServiceToken>(ServiceTokenEvent::TYPES);
 }
 
 #[test]
@@ -233,6 +236,7 @@ fn the_labels_of_enumerations_are_as_documented() {
     check(RunStatus::ALL, &["pending", "running", "completed", "failed"]);
     check(PublishStatus::ALL, &["published", "failed"]);
     check(OAuthProvider::ALL, &["github", "google"]);
+    check(Scope::ALL, &["trends", "pipeline", "publish"]);
 }
 
 // Which fields may be missing.

@@ -13,6 +13,7 @@ mod golden;
 mod provider;
 mod publish;
 mod samples;
+mod service_token;
 mod session;
 mod snapshot;
 mod social_account;

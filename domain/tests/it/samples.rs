@@ -9,19 +9,19 @@ use orion_domain::session::Token;
 use orion_domain::user::{OAuthAccount, ProfileChange};
 use orion_domain::values::{
     AssetType, AvatarUrl, Bio, ContentId, FirstName, LastName, MediaAssetId, OAuthAccountId,
-    OAuthProvider, Patch, Personal, PublishId, PublishRecordId, RefreshTokenId, Role, RunId,
-    SessionId, SocialAccountId, TimeZone, TrendId, UserId,
+    OAuthProvider, Patch, Personal, PublishId, PublishRecordId, RefreshTokenId, Role, RunId, Scope,
+    Scopes, SessionId, SocialAccountId, TimeZone, TrendId, UserId,
 };
 use orion_domain::{
-    ContentEvent, Event, ProviderEvent, PublishEvent, SessionEvent, SocialAccountEvent, TrendEvent,
-    UserEvent,
+    ContentEvent, Event, ProviderEvent, PublishEvent, ServiceTokenEvent, SessionEvent,
+    SocialAccountEvent, TrendEvent, UserEvent,
 };
 use serde_json::json;
 
 use crate::fixtures::{
     at, display_name, email, failure, file_path, hook, json, name, platform, post_id,
     provider_name, provider_type, reason, score, script, sealed, secret, source, stage, title,
-    token_hash, topic, username, uuid,
+    token_hash, token_name, topic, username, uuid,
 };
 
 /// What a golden file shows of its event.
@@ -37,7 +37,16 @@ pub enum Variant {
 
 /// Every event that a golden file holds.
 pub fn samples() -> Vec<(Variant, Event)> {
-    let full = [users(), sessions(), trends(), contents(), publishes(), accounts(), providers()];
+    let full = [
+        users(),
+        sessions(),
+        trends(),
+        contents(),
+        publishes(),
+        accounts(),
+        providers(),
+        service_tokens(),
+    ];
     let full = full.into_iter().flatten().map(|event| (Variant::Full, event));
     let minimal = minimal().into_iter().map(|event| (Variant::Minimal, event));
     let cleared = cleared().into_iter().map(|event| (Variant::Cleared, event));
@@ -268,6 +277,21 @@ fn providers() -> Vec<Event> {
     .into()
 }
 
+fn service_tokens() -> Vec<Event> {
+    [
+        ServiceTokenEvent::Issued {
+            name: token_name("gpu worker"),
+            scopes: Scopes::parse(&[Scope::Pipeline, Scope::Publish]).unwrap(),
+            token_hash: token_hash("9f86"),
+            issued_by: USER,
+            expires_at: Some(at("2027-01-01T00:00:00Z")),
+        },
+        ServiceTokenEvent::Revoked {},
+    ]
+    .map(Event::from)
+    .into()
+}
+
 /// The events that have optional fields, without them. What they have beside is as in the full ones.
 fn minimal() -> Vec<Event> {
     let by_hand =
@@ -355,6 +379,13 @@ fn minimal() -> Vec<Event> {
             priority: -5,
         }),
         Event::Provider(ProviderEvent::Configured { config: None }),
+        Event::ServiceToken(ServiceTokenEvent::Issued {
+            name: token_name("gpu worker"),
+            scopes: Scopes::parse(&[Scope::Pipeline, Scope::Publish]).unwrap(),
+            token_hash: token_hash("9f86"),
+            issued_by: USER,
+            expires_at: None,
+        }),
     ]
 }
 

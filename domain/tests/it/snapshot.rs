@@ -1,7 +1,7 @@
 //! The frozen shapes of `tests/golden/snapshots/`: a state that is kept is read as it was.
 
 use orion_domain::event::unmarked;
-use orion_domain::{Content, Provider, Publish, Session, SocialAccount, Trend, User};
+use orion_domain::{Content, Provider, Publish, ServiceToken, Session, SocialAccount, Trend, User};
 use serde_json::Value;
 
 use crate::given::{Subject, fold};
@@ -79,6 +79,11 @@ fn provider() {
 }
 
 #[test]
+fn service_token() {
+    keeps_its_shape::<ServiceToken>(&["service_token.issued", "service_token.revoked"]);
+}
+
+#[test]
 fn every_file_is_of_a_known_aggregate_and_shape() {
     fn shapes<A: Subject>() -> Vec<String> {
         (1..=A::SNAPSHOT_SHAPE).map(file_name::<A>).collect()
@@ -91,6 +96,7 @@ fn every_file_is_of_a_known_aggregate_and_shape() {
         shapes::<Publish>(),
         shapes::<SocialAccount>(),
         shapes::<Provider>(),
+        shapes::<ServiceToken>(),
     ]
     .concat();
     for name in file_names("snapshots") {
@@ -112,6 +118,7 @@ fn a_state_before_the_first_event_is_kept_too() {
     check::<Publish>();
     check::<SocialAccount>();
     check::<Provider>();
+    check::<ServiceToken>();
 }
 
 #[test]

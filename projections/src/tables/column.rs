@@ -4,7 +4,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use orion_domain::values::{
     AvatarUrl, Bio, Ciphertext, DisplayName, Email, ErrorMessage, FilePath, FirstName, Hook, Json,
     LastName, Name, Patch, Personal, PlatformName, PlatformPostId, ProviderName, ProviderType,
-    ScriptBody, Source, StageName, TimeZone, Title, TokenHash, Topic, Username,
+    ScriptBody, ServiceTokenName, Source, StageName, TimeZone, Title, TokenHash, Topic, Username,
 };
 use serde_json::Value;
 
@@ -29,9 +29,7 @@ macro_rules! texts {
     };
 }
 texts! {
-    AvatarUrl, Bio, Ciphertext, DisplayName, Email, ErrorMessage, FilePath, FirstName, Hook, LastName, Name,
-    PlatformName, PlatformPostId, ProviderName, ProviderType, ScriptBody, Source, StageName, String,
-    TimeZone, Title, TokenHash, Topic, Username,
+    AvatarUrl, Bio, Ciphertext, DisplayName, Email, ErrorMessage, FilePath, FirstName, Hook, LastName, Name, PlatformName, PlatformPostId, ProviderName, ProviderType, ScriptBody, ServiceTokenName, Source, StageName, String, TimeZone, Title, TokenHash, Topic, Username,
 }
 
 impl ToColumn for Json {

@@ -14,6 +14,7 @@ mod providers;
 mod publish_records;
 mod publishes;
 mod refresh_tokens;
+mod service_tokens;
 mod sessions;
 mod social_accounts;
 mod streams;
@@ -29,6 +30,7 @@ pub use providers::ProviderRow;
 pub use publish_records::PublishRecordRow;
 pub use publishes::PublishRow;
 pub use refresh_tokens::RefreshTokenRow;
+pub use service_tokens::ServiceTokenRow;
 pub use sessions::SessionRow;
 pub use social_accounts::SocialAccountRow;
 pub use streams::StreamRow;
@@ -52,7 +54,8 @@ pub async fn visit_all<V: Visitor + Send>(visitor: &mut V) -> Result<(), V::Erro
     visit_documented(visitor).await?;
     visitor.visit::<StreamRow>().await?;
     visitor.visit::<SessionRow>().await?;
-    visitor.visit::<PublishRow>().await
+    visitor.visit::<PublishRow>().await?;
+    visitor.visit::<ServiceTokenRow>().await
 }
 
 /// Visits the 11 documented tables only, parents before children; the first error ends the visit.

@@ -1,7 +1,8 @@
 //! `projection.streams`: how far each stream is in the read model.
 
 use orion_domain::{
-    AggregateRoot, Content, Event, Provider, Publish, Session, SocialAccount, Trend, User,
+    AggregateRoot, Content, Event, Provider, Publish, ServiceToken, Session, SocialAccount, Trend,
+    User,
 };
 use orion_store::Fact;
 use uuid::Uuid;
@@ -50,6 +51,7 @@ fn aggregate_type(event: &Event) -> &'static str {
         Event::Publish(_) => type_of::<Publish>(),
         Event::SocialAccount(_) => type_of::<SocialAccount>(),
         Event::Provider(_) => type_of::<Provider>(),
+        Event::ServiceToken(_) => type_of::<ServiceToken>(),
     }
 }
 

@@ -9,13 +9,14 @@ use orion_domain::Event;
 use orion_domain::event::{payload_of, unmarked};
 use orion_domain::publish::RequestStatus;
 use orion_domain::values::{
-    AssetType, ContentStatus, OAuthProvider, PublishStatus, Role, RunStatus, TrendStatus,
+    AssetType, ContentStatus, OAuthProvider, PublishStatus, Role, RunStatus, Scope, Scopes,
+    TokenHash, TrendStatus,
 };
 use orion_projections::Table;
 use orion_projections::tables::{
     ContentRow, MediaAssetRow, OAuthAccountRow, PipelineRunRow, ProviderRow, PublishRecordRow,
-    PublishRow, RefreshTokenRow, SessionRow, SocialAccountRow, StreamRow, TrendRow, UserRow,
-    UserSettingsRow, Visitor, visit_documented,
+    PublishRow, RefreshTokenRow, ServiceTokenRow, SessionRow, SocialAccountRow, StreamRow,
+    TrendRow, UserRow, UserSettingsRow, Visitor, visit_documented,
 };
 use orion_store::Fact;
 use serde_json::json;
@@ -39,7 +40,7 @@ const ACCOUNT: Uuid = id(0x501);
 
 /// Which documented tables each event type shows in; every event shows in `projection.streams`.
 #[rustfmt::skip] // One entry a line.
-const SHOWN_IN: [(&str, &[&str]); 49] = [
+const SHOWN_IN: [(&str, &[&str]); 51] = [
     ("user.registered", &["orion.users", "orion.user_settings"]),
     ("user.profile_updated", &["orion.users"]),
     ("user.email_verified", &["orion.users"]),
@@ -89,6 +90,8 @@ const SHOWN_IN: [(&str, &[&str]); 49] = [
     ("provider.enabled", &["orion.providers"]),
     ("provider.disabled", &["orion.providers"]),
     ("provider.prioritized", &["orion.providers"]),
+    ("service_token.issued", &[]),
+    ("service_token.revoked", &[]),
 ];
 
 // Every event.
@@ -808,6 +811,35 @@ fn a_provider_is_disabled_and_enabled() {
 fn a_provider_is_preferred_more() {
     let row: ProviderRow = only(history(["provider.registered", "provider.prioritized"]));
     assert!(row == ProviderRow { priority: 20, ..voices() });
+}
+
+// Service tokens.
+
+fn worker() -> ServiceTokenRow {
+    ServiceTokenRow {
+        id: STREAM,
+        name: "gpu worker".to_owned(),
+        scopes: Scopes::parse(&[Scope::Pipeline, Scope::Publish]).unwrap(),
+        token_hash: TokenHash::new("9f86".to_owned()),
+        issued_by: USER,
+        created_at: at(1),
+        expires_at: Some("2027-01-01T00:00:00Z".parse().unwrap()),
+        revoked_at: None,
+    }
+}
+
+#[test]
+fn an_issued_token_is_alive_for_a_time_or_for_good() {
+    assert!(only::<ServiceTokenRow>(history(["service_token.issued"])) == worker());
+    let row: ServiceTokenRow = only(history(["service_token.issued.minimal"]));
+    assert!(row == ServiceTokenRow { expires_at: None, ..worker() });
+}
+
+#[test]
+fn a_revoked_token_says_since_when() {
+    let names = ["service_token.issued", "service_token.revoked"];
+    let row: ServiceTokenRow = only(history(names));
+    assert!(row == ServiceTokenRow { revoked_at: Some(at(2)), ..worker() });
 }
 
 // What the tests are made of.

@@ -5,6 +5,7 @@ mod mutation;
 use async_graphql::{Context, Enum, ID, InputObject, Json, Object, Result};
 use chrono::{DateTime, Utc};
 use orion_commands::Action;
+use orion_commands::policy::Area;
 use orion_projections::tables::{
     ContentRow, MediaAssetRow, PipelineRunRow, PublishRecordRow, TrendRow, UserRow,
 };
@@ -23,6 +24,7 @@ use super::trend::Trend;
 use super::user::User;
 
 impl Entity for ContentRow {
+    const AREA: Area = Area::Contents;
     const OWNER: Option<&'static str> = Some("t.created_by");
 }
 

@@ -221,7 +221,7 @@ impl ContentMutation {
         let args =
             CommandArgs { command_id: input.command_id, expected_version: input.expected_version };
         let WriteScriptInput { content_id, script_body, hook, visual_prompts: prompts, .. } = input;
-        change(ctx, Action::ManageContents, &content_id, args, |_| {
+        change(ctx, Action::RunPipeline, &content_id, args, |_| {
             Ok(ContentCommand::WriteScript {
                 script_body: ScriptBody::parse(&script_body).at("scriptBody")?,
                 hook: patch(hook).try_map(|hook| Hook::parse(&hook)).at("hook")?,

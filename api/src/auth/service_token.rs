@@ -1,0 +1,44 @@
+//! Who a service token stands for.
+
+use chrono::Utc;
+use orion_commands::{Actor, ServiceSecret};
+use orion_domain::ServiceToken;
+use orion_domain::service_token::Credential;
+use orion_projections::Table as _;
+use orion_projections::tables::ServiceTokenRow;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::{AuthError, rights_are_in_tables};
+use crate::graphql::context::App;
+
+/// The machine that shows this token, with the scopes of this moment.
+pub(super) async fn machine(app: &App, bearer: &str) -> Result<Actor, AuthError> {
+    let presented = ServiceSecret::parse(bearer).ok_or(AuthError::Invalid)?;
+    let id = presented.id();
+    let known = if rights_are_in_tables(app) { in_tables(app, id.0).await? } else { None };
+    let credential = match known {
+        Some(credential) => Some(credential),
+        // The tables may be behind a token that was just issued, or stand: the log is not, and does not.
+        None => in_log(app, id.0).await?,
+    };
+    let scopes = credential.and_then(|known| known.admits(&presented.hash(), Utc::now()));
+    Ok(Actor::Service { id, scopes: scopes.ok_or(AuthError::Invalid)? })
+}
+
+async fn in_tables(app: &App, id: Uuid) -> Result<Option<Credential>, AuthError> {
+    let statement = format!("SELECT to_json(t) FROM {} t WHERE t.id = $1", ServiceTokenRow::NAME);
+    let found: Option<Json<ServiceTokenRow>> =
+        sqlx::query_scalar(&statement).bind(id).fetch_optional(&app.pool).await?;
+    Ok(found.map(|Json(row)| Credential {
+        token_hash: row.token_hash,
+        scopes: row.scopes,
+        expires_at: row.expires_at,
+        revoked: row.revoked_at.is_some(),
+    }))
+}
+
+async fn in_log(app: &App, id: Uuid) -> Result<Option<Credential>, AuthError> {
+    let token = app.bus.store().load::<ServiceToken>(id).await?;
+    Ok(token.aggregate.credential().cloned())
+}
