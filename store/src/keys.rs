@@ -20,6 +20,7 @@ pub struct Keys {
     claims: [u8; 32],
     receipts: [u8; 32],
     refresh: [u8; 32],
+    links: [u8; 32],
     credentials: [u8; 32],
 }
 
@@ -51,6 +52,7 @@ impl Keys {
             claims: derive("orion claims 1"),
             receipts: derive("orion receipts 1"),
             refresh: derive("orion refresh 1"),
+            links: derive("orion links 1"),
             credentials: derive("orion credentials 1"),
         }
     }
@@ -101,6 +103,11 @@ impl Keys {
     /// cannot guess the other, and the server can give it out twice.
     pub fn successor_secret(&self, refresh_token: &str) -> [u8; 32] {
         mac(&self.refresh, refresh_token.as_bytes())
+    }
+
+    /// What makes a link that is sent by mail ours: the HMAC of what it says.
+    pub fn link_tag(&self, message: &[u8]) -> [u8; 32] {
+        mac(&self.links, message)
     }
 
     /// Encrypts a credential for one place; it opens only there.

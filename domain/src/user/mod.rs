@@ -7,6 +7,7 @@ mod profile;
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,16 @@ pub use self::profile::{OAuthAccount, ProfileChange};
 use crate::aggregate::{AggregateRoot, Claim, ClaimChange};
 use crate::values::{Email, Json, OAuthAccountId, OAuthProvider, Patch, Personal, Role, Username};
 
+/// How long after one mail to verify the address another may be asked for.
+const VERIFICATION_EVERY: TimeDelta = TimeDelta::minutes(1);
+
+/// How many such mails may be asked for within [`VERIFICATION_PERIOD`]: the address may be that of
+/// somebody who never wanted any.
+const VERIFICATIONS_MAX: usize = 5;
+
+/// See [`VERIFICATIONS_MAX`].
+const VERIFICATION_PERIOD: TimeDelta = TimeDelta::hours(24);
+
 /// The state that decisions about a user need; `None` before the user was registered.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -26,10 +37,13 @@ pub struct User(Option<State>);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct State {
+    email: Personal<Email>,
     password_hash: Option<Personal<String>>,
     role: Role,
     active: bool,
     email_verified: bool,
+    /// When the last mails to verify the address were asked for, at most [`VERIFICATIONS_MAX`].
+    verifications: Vec<DateTime<Utc>>,
     settings: Personal<Json>,
     username: Option<Personal<Username>>,
     /// Provider and provider's user id of each linked identity.
@@ -47,6 +61,16 @@ impl User {
         self.0.as_ref().and_then(|state| state.password_hash.as_ref())
     }
 
+    /// The login identifier.
+    pub fn email(&self) -> Option<&Personal<Email>> {
+        self.0.as_ref().map(|state| &state.email)
+    }
+
+    /// True when the user has shown to read the mail of the address.
+    pub fn is_email_verified(&self) -> bool {
+        self.0.as_ref().is_some_and(|state| state.email_verified)
+    }
+
     /// The preferences as they are.
     pub fn settings(&self) -> Option<&Json> {
         self.0.as_ref().map(|state| state.settings.expose())
@@ -56,6 +80,18 @@ impl User {
 impl State {
     fn active(&self) -> Result<(), UserError> {
         if self.active { Ok(()) } else { Err(UserError::Inactive) }
+    }
+
+    fn unverified(&self) -> Result<(), UserError> {
+        if self.email_verified { Err(UserError::AlreadyVerified) } else { Ok(()) }
+    }
+
+    /// From when on another mail to verify the address may be asked for.
+    fn next_verification(&self) -> Option<DateTime<Utc>> {
+        let rested = *self.verifications.last()? + VERIFICATION_EVERY;
+        let oldest = self.verifications.len().checked_sub(VERIFICATIONS_MAX);
+        let oldest = oldest.and_then(|index| self.verifications.get(index));
+        Some(oldest.map_or(rested, |oldest| rested.max(*oldest + VERIFICATION_PERIOD)))
     }
 
     fn decide(&self, command: UserCommand) -> Result<Vec<UserEvent>, UserError> {
@@ -70,10 +106,16 @@ impl State {
             }
             UserCommand::VerifyEmail => {
                 self.active()?;
-                if self.email_verified {
-                    return Err(UserError::AlreadyVerified);
-                }
+                self.unverified()?;
                 UserEvent::EmailVerified {}
+            }
+            UserCommand::RequestVerification { now } => {
+                self.active()?;
+                self.unverified()?;
+                if let Some(not_before) = self.next_verification().filter(|next| now < *next) {
+                    return Err(UserError::RequestedTooSoon { not_before });
+                }
+                UserEvent::VerificationRequested { requested_at: now }
             }
             UserCommand::ChangePassword { password_hash } => {
                 self.active()?;
@@ -164,7 +206,7 @@ fn oauth_claim(provider: OAuthProvider, provider_user_id: &Personal<String>) -> 
 
 impl AggregateRoot for User {
     const EVENT_TYPES: &'static [(&'static str, &'static str)] = UserEvent::TYPES;
-    const SNAPSHOT_SHAPE: i32 = 1;
+    const SNAPSHOT_SHAPE: i32 = 2;
 
     fn exists(&self) -> bool {
         self.0.is_some()
@@ -205,6 +247,7 @@ impl AggregateRoot for User {
                     .collect()
             }
             UserEvent::EmailVerified {}
+            | UserEvent::VerificationRequested { .. }
             | UserEvent::PasswordChanged { .. }
             | UserEvent::SettingsUpdated { .. }
             | UserEvent::RoleChanged { .. }
@@ -236,12 +279,17 @@ impl Aggregate for User {
 
     fn apply(&mut self, event: UserEvent) {
         let (state, event) = match (&mut self.0, event) {
-            (empty @ None, UserEvent::Registered { password_hash, role, email_verified, .. }) => {
+            (
+                empty @ None,
+                UserEvent::Registered { email, password_hash, role, email_verified, name: _ },
+            ) => {
                 *empty = Some(State {
+                    email,
                     password_hash,
                     role,
                     active: true,
                     email_verified,
+                    verifications: Vec::new(),
                     settings: Personal::new(Json::empty_object()),
                     username: None,
                     oauth_accounts: BTreeMap::new(),
@@ -255,6 +303,11 @@ impl Aggregate for User {
             UserEvent::Registered { .. } | UserEvent::LoggedIn { .. } => {}
             UserEvent::ProfileUpdated { change } => change.username.apply_to(&mut state.username),
             UserEvent::EmailVerified {} => state.email_verified = true,
+            UserEvent::VerificationRequested { requested_at } => {
+                state.verifications.push(requested_at);
+                let superfluous = state.verifications.len().saturating_sub(VERIFICATIONS_MAX);
+                state.verifications.drain(..superfluous);
+            }
             UserEvent::PasswordChanged { password_hash } => {
                 state.password_hash = Some(password_hash);
             }

@@ -18,3 +18,4 @@ mod snapshot;
 mod social_account;
 mod trend;
 mod user;
+mod verification;

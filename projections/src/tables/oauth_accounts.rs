@@ -51,6 +51,7 @@ impl Table for OAuthAccountRow {
             UserEvent::Registered { .. } // shown in users
             | UserEvent::ProfileUpdated { .. }
             | UserEvent::EmailVerified {}
+            | UserEvent::VerificationRequested { .. }
             | UserEvent::PasswordChanged { .. }
             | UserEvent::RoleChanged { .. }
             | UserEvent::Deactivated {}
@@ -79,6 +80,7 @@ impl Table for OAuthAccountRow {
             UserEvent::Registered { .. }
             | UserEvent::ProfileUpdated { .. }
             | UserEvent::EmailVerified {}
+            | UserEvent::VerificationRequested { .. }
             | UserEvent::PasswordChanged { .. }
             | UserEvent::SettingsUpdated { .. }
             | UserEvent::RoleChanged { .. }

@@ -42,6 +42,7 @@ impl Table for UserSettingsRow {
             }
             UserEvent::ProfileUpdated { .. } // shown in users
             | UserEvent::EmailVerified {}
+            | UserEvent::VerificationRequested { .. }
             | UserEvent::PasswordChanged { .. }
             | UserEvent::RoleChanged { .. }
             | UserEvent::Deactivated {}
@@ -69,6 +70,7 @@ impl Table for UserSettingsRow {
             }),
             UserEvent::ProfileUpdated { .. }
             | UserEvent::EmailVerified {}
+            | UserEvent::VerificationRequested { .. }
             | UserEvent::PasswordChanged { .. }
             | UserEvent::RoleChanged { .. }
             | UserEvent::Deactivated {}

@@ -68,6 +68,7 @@ impl Table for UserRow {
             | UserEvent::Reactivated {}
             | UserEvent::LoggedIn { .. } => vec![fact.aggregate_id],
             UserEvent::SettingsUpdated { .. } // shown in user_settings
+            | UserEvent::VerificationRequested { .. } // a mail, no column
             | UserEvent::OAuthAccountLinked { .. }
             | UserEvent::OAuthAccountUnlinked { .. } => vec![], // shown in oauth_accounts
         }
@@ -133,6 +134,7 @@ impl Table for UserRow {
             UserEvent::Reactivated {} => row.is_active = true,
             UserEvent::Registered { .. }
             | UserEvent::LoggedIn { .. }
+            | UserEvent::VerificationRequested { .. }
             | UserEvent::SettingsUpdated { .. }
             | UserEvent::OAuthAccountLinked { .. }
             | UserEvent::OAuthAccountUnlinked { .. } => {}
