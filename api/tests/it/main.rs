@@ -14,6 +14,7 @@ mod faults;
 mod http;
 mod life;
 mod log;
+mod mail;
 mod paging;
 mod people;
 mod property;
@@ -23,6 +24,9 @@ mod schema;
 mod sdl;
 mod server;
 mod settings;
+#[expect(dead_code, reason = "the tests of the mailer need more of it")]
+#[path = "../../../commands/tests/it/smtp_sink.rs"]
+mod smtp_sink;
 mod subscriptions;
 mod websocket;
 mod world;

@@ -13,6 +13,9 @@ use super::{Mail, MailError, Mailer, Sending};
 /// How long the server may take for one mail, and how long to say that it is well.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
+/// The longest line that may be sent as it is, in bytes (RFC 5322).
+const LINE_MAX: usize = 998;
+
 /// Hands each mail to an SMTP server, on a connection of its own.
 #[derive(Clone)]
 pub struct SmtpMailer {
@@ -74,17 +77,12 @@ impl SmtpMailer {
     /// The mail as it is sent, unless its address is none to SMTP.
     fn message(&self, mail: &Mail) -> Option<Message> {
         let to: Address = mail.to.expose().as_str().parse().ok()?;
-        let text = mail.text.expose();
-        // Plain lines where that is possible: what is encoded is harder to read when it is looked at.
-        let seven_bit = ContentTransferEncoding::SevenBit;
-        let body = Body::new_with_encoding(text.clone(), seven_bit)
-            .unwrap_or_else(|_| Body::new(text.clone()));
         let mut message = Message::builder()
             .from(self.from.clone())
             .to(Mailbox::new(None, to))
             .subject(mail.subject)
             .message_id(Some(format!("<{}@{}>", mail.id, self.from.email.domain())))
-            .body(body)
+            .body(body(mail.text.expose()))
             .ok()?;
         // Nobody on holiday shall answer (RFC 3834).
         let name = HeaderName::new_from_ascii_str("Auto-Submitted");
@@ -102,6 +100,18 @@ impl Mailer for SmtpMailer {
 impl std::fmt::Debug for SmtpMailer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SmtpMailer(***)")
+    }
+}
+
+/// The text as it is, where SMTP carries it: an encoding would cut the link in two, and not every
+/// program that looks for it puts the parts together.
+fn body(text: &str) -> Body {
+    let is_plain = text.is_ascii() && text.lines().all(|line| line.len() <= LINE_MAX);
+    if is_plain {
+        let lines = text.lines().collect::<Vec<_>>().join("\r\n");
+        Body::dangerous_pre_encoded(lines.into_bytes(), ContentTransferEncoding::SevenBit)
+    } else {
+        Body::new(text.to_owned())
     }
 }
 

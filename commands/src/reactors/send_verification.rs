@@ -30,12 +30,19 @@ const ATTEMPTS_MAX: u32 = 5;
 pub struct SendVerification {
     mailer: Arc<dyn Mailer>,
     public_url: String,
+    back_off: Duration,
 }
 
 impl SendVerification {
     /// Sends by a mailer. Links begin with `public_url`, which does not end with a slash.
     pub fn new(mailer: Arc<dyn Mailer>, public_url: String) -> Self {
-        Self { mailer, public_url }
+        Self { mailer, public_url, back_off: BACK_OFF }
+    }
+
+    /// The same with another wait after the first failure.
+    #[must_use]
+    pub fn backing_off(self, back_off: Duration) -> Self {
+        Self { back_off, ..self }
     }
 
     fn mail(&self, bus: &Bus, fact: &Fact, email: &Personal<Email>) -> Mail {
@@ -95,7 +102,7 @@ impl Reactor for SendVerification {
             return Ok(());
         }
         let user_id = fact.aggregate_id;
-        let (mut deferred, mut wait) = (0, BACK_OFF);
+        let (mut deferred, mut wait) = (0, self.back_off);
         loop {
             // Each time anew: by now the address may be verified, or the user gone.
             let user = bus.store().load::<User>(user_id).await?;
