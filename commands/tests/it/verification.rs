@@ -108,11 +108,15 @@ async fn no_other_token_verifies_anything() {
         bent[index] ^= 1;
         assert_eq!(refused(&world, &URL_SAFE_NO_PAD.encode(bent)).await, INVALID, "byte {index}");
     }
+    // Of somebody else who once had the address.
+    let former = URL_SAFE_NO_PAD.decode(token(&world, bob, ADA, now)).unwrap();
+    let passed_on = URL_SAFE_NO_PAD.encode([ada.0.as_bytes(), &former[16..]].concat());
     let of_other_keys =
         verification_token(&Keys::derive(&[8; 32]), ada, &Email::parse(ADA).unwrap(), now);
     for (what, other) in [
         ("of another address", token(&world, ada, "eve@example.org", now)),
         ("of another user's address", token(&world, bob, ADA, now)),
+        ("of a former holder of the address", passed_on),
         ("of nobody", token(&world, UserId(Uuid::now_v7()), ADA, now)),
         ("of other keys", of_other_keys.expose().clone()),
         ("cut short", good[..good.len() - 1].to_owned()),
