@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use axum::http::Uri;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Parser, Subcommand, ValueEnum};
+use orion_commands::mail::{MailSettingError, SmtpMailer};
 use orion_domain::values::Email;
 use orion_store::MasterKeys;
 use orion_store::keys::parse_key;
@@ -37,6 +39,18 @@ pub struct Config {
     /// The server's address.
     #[arg(long, env = "ORION_LISTEN", default_value = "127.0.0.1:8000")]
     pub listen: SocketAddr,
+
+    /// Where people reach the server: in links and redirects.
+    #[arg(long, env = "ORION_PUBLIC_URL", default_value = "http://127.0.0.1:8000", value_parser = parse_public_url)]
+    pub public_url: String,
+
+    /// The mail server, such as `smtps://user:password@host`; unset: links are logged.
+    #[arg(long, env = "ORION_SMTP_URL", hide_env_values = true)]
+    pub smtp_url: Option<String>,
+
+    /// The sender of mail, such as `Orion <orion@example.org>`.
+    #[arg(long, env = "ORION_MAIL_FROM")]
+    pub mail_from: Option<String>,
 
     /// The first admin's e-mail.
     #[arg(long, env = "ORION_ADMIN_EMAIL", default_value = "admin@orion.local")]
@@ -164,6 +178,20 @@ impl Config {
         })
     }
 
+    /// The mailer of the settings; none where links are logged.
+    pub fn mailer(&self) -> Result<Option<SmtpMailer>, ConfigError> {
+        let value = |variable, problem: String| ConfigError::Value { variable, problem };
+        let Some(url) = &self.smtp_url else { return Ok(None) };
+        let Some(from) = &self.mail_from else {
+            let problem = "ORION_SMTP_URL is set, so mail needs a sender".to_owned();
+            return Err(value("ORION_MAIL_FROM", problem));
+        };
+        SmtpMailer::new(url, from).map(Some).map_err(|error| match error {
+            MailSettingError::Url => value("ORION_SMTP_URL", error.to_string()),
+            MailSettingError::From => value("ORION_MAIL_FROM", error.to_string()),
+        })
+    }
+
     /// The master key, and those that were.
     pub fn master_keys(&self) -> Result<MasterKeys, ConfigError> {
         let path = self.data_dir.join("master.key");
@@ -237,6 +265,18 @@ fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
     std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
+/// An address that paths can be appended to: no slash at its end, no query.
+fn parse_public_url(text: &str) -> Result<String, String> {
+    let expected = || "an http or https address, such as https://orion.example.org".to_owned();
+    let url: Uri = text.parse().map_err(|_| expected())?;
+    let is_web = matches!(url.scheme_str(), Some("http" | "https"));
+    let has_host = url.host().is_some_and(|host| !host.is_empty());
+    if !is_web || !has_host || text.contains(['?', '#', '@']) {
+        return Err(expected());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let expected = || "a number with s, m, h or d, such as 72h".to_owned();
     let (number, unit) =
@@ -263,6 +303,30 @@ mod tests {
         assert_eq!(parse_duration("30s"), Ok(Duration::from_secs(30)));
         for bad in ["", "h", "72", "-1h", "1w", "0s", "1é", "99999999999999999d"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn paths_can_be_appended_to_the_public_url() {
+        for (good, kept) in [
+            ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+            ("https://orion.example.org/", "https://orion.example.org"),
+            ("https://example.org/orion/", "https://example.org/orion"),
+        ] {
+            assert_eq!(parse_public_url(good).as_deref(), Ok(kept));
+        }
+        for bad in [
+            "",
+            "/",
+            "orion.example.org",
+            "ftp://example.org",
+            "http://",
+            "https://example.org?x=1",
+            "https://example.org/#x",
+            "https://user@example.org",
+            "https://exämple.org",
+        ] {
+            assert!(parse_public_url(bad).is_err(), "{bad}");
         }
     }
 

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use orion_commands::mail::{LogMailer, Mailer};
 use orion_commands::reactors::{
-    self, EraseBelongings, MarkPublished, SESSION_RESTS, expire_trends, remove_sessions,
+    self, EraseBelongings, MarkPublished, SESSION_RESTS, SendVerification, expire_trends,
+    remove_sessions,
 };
 use orion_commands::{Admin, Bus, CommandError, Password, Passwords, Refusal, first_start};
 use orion_projections::{Progress, Projector};
@@ -87,6 +89,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), StartErr
     // What can be refused without the database is refused before it is started.
     let admin_email = config.admin_email()?;
     let (admin_password, is_generated) = admin_password(&config)?;
+    let mailer: Arc<dyn Mailer> = match config.mailer()? {
+        Some(mailer) => Arc::new(mailer),
+        None => Arc::new(LogMailer),
+    };
     std::fs::create_dir_all(&config.data_dir)
         .map_err(|source| StartError::DataDir { path: config.data_dir.clone(), source })?;
     let masters = config.master_keys()?;
@@ -115,7 +121,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), StartErr
         Ok(Some(opened)) => {
             let new_admin = opened.is_new.then_some((&admin_password.1, is_generated));
             announce(&config, address, embedded.is_some(), new_admin);
-            serve(&config, opened, tokens, listener, stop).await;
+            serve(&config, opened, tokens, mailer, listener, stop).await;
             Ok(())
         }
         Ok(None) => Ok(()),
@@ -163,6 +169,10 @@ async fn open(
     let log = Log::open(pool.clone(), keys, stop_tasks.clone()).await?;
     let bus = Bus::new(log);
     let is_new = first_start(&bus, &passwords, admin).await?;
+    // Before the first request: what a reactor has not seen of it, it would never see.
+    reactors::begin::<MarkPublished>(bus.log()).await?;
+    reactors::begin::<EraseBelongings>(bus.log()).await?;
+    reactors::begin::<SendVerification>(bus.log()).await?;
     Ok(Opened { pool, bus, passwords, is_new, stop_tasks })
 }
 
@@ -171,12 +181,13 @@ async fn serve(
     config: &Config,
     opened: Opened,
     tokens: Tokens,
+    mailer: Arc<dyn Mailer>,
     listener: TcpListener,
     stop: CancellationToken,
 ) {
     let Opened { pool, bus, passwords, stop_tasks, .. } = opened;
     let mut tasks = JoinSet::new();
-    let progress = start_tasks(&mut tasks, config, &pool, &bus, &stop_tasks);
+    let progress = start_tasks(&mut tasks, config, &pool, &bus, mailer, &stop_tasks);
 
     let limits = Arc::new(Limits::new(config.rate_limits == Switch::On));
     tasks.spawn(limits.clone().forget_full(stop_tasks.clone()));
@@ -214,12 +225,15 @@ fn start_tasks(
     config: &Config,
     pool: &PgPool,
     bus: &Bus,
+    mailer: Arc<dyn Mailer>,
     stop: &CancellationToken,
 ) -> Progress {
     let (projector, progress) = Projector::new(bus.log().clone(), pool.clone());
     tasks.spawn(projector.run(stop.clone()));
     tasks.spawn(reactors::run(bus.clone(), MarkPublished, stop.clone()));
     tasks.spawn(reactors::run(bus.clone(), EraseBelongings, stop.clone()));
+    let send_verification = SendVerification::new(mailer, config.public_url.clone());
+    tasks.spawn(reactors::run(bus.clone(), send_verification, stop.clone()));
     tasks.spawn(expire_trends(bus.clone(), config.trend_ttl, stop.clone()));
     tasks.spawn(remove_sessions(bus.clone(), SESSION_RESTS, stop.clone()));
     progress

@@ -158,6 +158,7 @@ impl Governed for User {
             UserCommand::Register { .. } | UserCommand::LogIn { .. } => Action::Authenticate,
             UserCommand::UpdateProfile(_)
             | UserCommand::VerifyEmail
+            | UserCommand::RequestVerification { .. }
             | UserCommand::ChangePassword { .. }
             | UserCommand::UpdateSettings { .. }
             | UserCommand::LinkOAuthAccount(_)

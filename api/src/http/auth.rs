@@ -47,6 +47,13 @@ pub async fn logout(shared: State<Shared>, sender: Sender, body: Input) -> Respo
     run(shared, sender, body, mutation, StatusCode::OK).await
 }
 
+/// `POST /api/v1/auth/verify-email`: `token`, from the link that was sent to the address.
+pub async fn verify_email(shared: State<Shared>, sender: Sender, body: Input) -> Response {
+    let mutation = "mutation ($input: VerifyEmailInput!) { answer: verifyEmail(input: $input)
+        { position errors { code message field } } }";
+    run(shared, sender, body, mutation, StatusCode::OK).await
+}
+
 /// `GET /api/v1/auth/me`: the user of the access token.
 pub async fn me(shared: State<Shared>, sender: Sender) -> Response {
     let query = "{ answer: me { id email name username firstName lastName avatarUrl bio timezone
@@ -150,7 +157,7 @@ fn problem(code: &str, detail: &str, field: Option<&str>) -> Response {
         | "REFRESH_TOKEN_REUSED"
         | "SESSION_REVOKED" => StatusCode::UNAUTHORIZED,
         "FORBIDDEN" | "USER_INACTIVE" => StatusCode::FORBIDDEN,
-        "EMAIL_TAKEN" => StatusCode::CONFLICT,
+        "EMAIL_TAKEN" | "ALREADY_VERIFIED" => StatusCode::CONFLICT,
         "INTERNAL" => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     };

@@ -7,6 +7,7 @@ mod metrics;
 mod origins;
 mod sender;
 pub mod serve;
+mod verify_email;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,6 +72,8 @@ pub fn router(shared: Shared) -> Router {
         .route("/api/v1/auth/login", post(auth::login))
         .route("/api/v1/auth/refresh", post(auth::refresh))
         .route("/api/v1/auth/logout", post(auth::logout))
+        .route("/api/v1/auth/verify-email", post(auth::verify_email))
+        .route("/verify-email", get(verify_email::page))
         .route("/api/v1/auth/me", get(auth::me))
         .route("/.well-known/jwks.json", get(jwks))
         .route("/health/live", get(health::live))

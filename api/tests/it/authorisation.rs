@@ -53,6 +53,8 @@ const MUTATIONS: &[(&str, Least)] = &[
     ("login", Anonymous),
     ("refreshSession", Anonymous),
     ("logout", Anonymous),
+    ("verifyEmail", Anonymous),
+    ("requestEmailVerification", Viewer),
     ("updateProfile", Viewer),
     ("changePassword", Viewer),
     ("updateSettings", Viewer),

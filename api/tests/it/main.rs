@@ -16,6 +16,7 @@ mod http;
 mod life;
 mod limits;
 mod log;
+mod mail;
 mod paging;
 mod people;
 mod property;
@@ -28,6 +29,9 @@ mod service_rights;
 mod service_tokens;
 mod settings;
 mod slow;
+#[expect(dead_code, reason = "the tests of the mailer need more of it")]
+#[path = "../../../commands/tests/it/smtp_sink.rs"]
+mod smtp_sink;
 mod subscriptions;
 mod websocket;
 mod world;

@@ -6,9 +6,11 @@ mod mark_published;
 mod remove_sessions;
 mod resting;
 mod runner;
+mod send_verification;
 
 pub use erase_belongings::EraseBelongings;
 pub use expire_trends::expire_trends;
 pub use mark_published::MarkPublished;
 pub use remove_sessions::{SESSION_RESTS, remove_sessions};
-pub use runner::{Reactor, run};
+pub use runner::{Reactor, begin, run};
+pub use send_verification::SendVerification;

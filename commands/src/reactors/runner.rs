@@ -36,25 +36,49 @@ pub trait Reactor: Send + Sync {
         bus: &Bus,
         fact: &Fact,
     ) -> impl Future<Output = Result<(), CommandError>> + Send;
+
+    /// True of an event whose reaction is seen outside of Orion, where no command id stops a
+    /// repeat: the checkpoint follows such an event at once, not with its batch.
+    fn leaves_orion(&self, fact: &Fact) -> bool {
+        let _ = fact;
+        false
+    }
 }
 
 /// The envelope of a reactor's command: caused by the event, known again when it is repeated.
 pub(crate) fn envelope(reactor: &str, cause: Position) -> Envelope {
-    envelope_named(format!("{reactor}:{cause}"), cause)
+    envelope_named(name(reactor, cause), cause)
 }
 
 /// The same where one event causes several commands, each on an aggregate of its own.
 pub(crate) fn envelope_for(reactor: &str, cause: Position, target: Uuid) -> Envelope {
-    envelope_named(format!("{reactor}:{cause}:{target}"), cause)
+    envelope_named(format!("{}:{target}", name(reactor, cause)), cause)
 }
 
 fn envelope_named(name: String, cause: Position) -> Envelope {
-    let command_id = Uuid::new_v5(&COMMANDS, name.as_bytes());
     Envelope {
-        command: Some((command_id, name.into_bytes())),
+        command: Some((Uuid::new_v5(&COMMANDS, name.as_bytes()), name.into_bytes())),
         causation_id: Some(cause),
         ..Envelope::of(Actor::System)
     }
+}
+
+/// The id of what a reactor does because of an event; a repeat has the same.
+pub(crate) fn command_id(reactor: &str, cause: Position) -> Uuid {
+    Uuid::new_v5(&COMMANDS, name(reactor, cause).as_bytes())
+}
+
+fn name(reactor: &str, cause: Position) -> String {
+    format!("{reactor}:{cause}")
+}
+
+/// Lets a new reactor start at the head of this moment, which is before the first request of a
+/// server that calls it while it starts. One that has a checkpoint keeps it.
+pub async fn begin<R: Reactor>(log: &Log) -> Result<(), StoreError> {
+    let doing = "writing a reactor's checkpoint";
+    let database = |source| StoreError::Database { doing, source };
+    let mut connection = log.pool().acquire().await.map_err(database)?;
+    insert(&mut connection, R::NAME, log.head().await?).await.map_err(database)
 }
 
 /// Runs a reactor until `stop`. Never ends because of a failure.
@@ -103,13 +127,25 @@ async fn lead<R: Reactor>(bus: &Bus, reactor: &R) -> Result<(), RunError> {
                 .await
                 .map_err(|source| RunError::React { position, source })?;
             done = position;
+            if reactor.leaves_orion(&fact) {
+                save(&mut connection, R::NAME, done).await?;
+            }
         }
-        sqlx::query("UPDATE reactor_checkpoints SET position = $1 WHERE name = $2")
-            .bind(done.0)
-            .bind(R::NAME)
-            .execute(&mut connection)
-            .await?;
+        save(&mut connection, R::NAME, done).await?;
     }
+}
+
+async fn save(
+    connection: &mut PgConnection,
+    name: &str,
+    done: Position,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE reactor_checkpoints SET position = $1 WHERE name = $2")
+        .bind(done.0)
+        .bind(name)
+        .execute(connection)
+        .await
+        .map(|_| ())
 }
 
 async fn try_lock(connection: &mut PgConnection, name: &str) -> Result<bool, sqlx::Error> {
@@ -121,17 +157,25 @@ async fn try_lock(connection: &mut PgConnection, name: &str) -> Result<bool, sql
 
 /// Where the reactor left off. A new one starts at the head: what is past is not its business.
 async fn start(connection: &mut PgConnection, log: &Log, name: &str) -> Result<Position, RunError> {
-    let head = log.head().await?;
-    sqlx::query(
-        "INSERT INTO reactor_checkpoints (name, position) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-    )
-    .bind(name)
-    .bind(head.0)
-    .execute(&mut *connection)
-    .await?;
+    insert(connection, name, log.head().await?).await?;
     let position = sqlx::query_scalar("SELECT position FROM reactor_checkpoints WHERE name = $1")
         .bind(name)
         .fetch_one(connection)
         .await?;
     Ok(Position(position))
+}
+
+async fn insert(
+    connection: &mut PgConnection,
+    name: &str,
+    position: Position,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO reactor_checkpoints (name, position) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+    )
+    .bind(name)
+    .bind(position.0)
+    .execute(connection)
+    .await
+    .map(|_| ())
 }

@@ -1,5 +1,7 @@
 //! What may be asked of a user.
 
+use chrono::{DateTime, Utc};
+
 use super::{OAuthAccount, ProfileChange};
 use crate::values::{Email, Json, Name, OAuthAccountId, Personal, Role, SessionId};
 
@@ -23,6 +25,11 @@ pub enum UserCommand {
     UpdateProfile(ProfileChange),
     /// The user has shown to read the mail of the address.
     VerifyEmail,
+    /// The user wants another mail to verify the address.
+    RequestVerification {
+        /// When it is asked for.
+        now: DateTime<Utc>,
+    },
     /// Replaces the password.
     ChangePassword {
         /// bcrypt hash of the new one.

@@ -1,5 +1,7 @@
 //! Why commands on a user are refused.
 
+use chrono::{DateTime, SecondsFormat, Utc};
+
 use crate::aggregate::Rejection;
 
 /// Why a command on a user was refused.
@@ -20,6 +22,12 @@ pub enum UserError {
     /// The address is verified.
     #[error("the e-mail is verified already")]
     AlreadyVerified,
+    /// A mail has only just been asked for, or too many were in a day.
+    #[error("ask for another mail after {}", not_before.to_rfc3339_opts(SecondsFormat::Secs, true))]
+    RequestedTooSoon {
+        /// From when on another may be asked for.
+        not_before: DateTime<Utc>,
+    },
     /// No such external identity.
     #[error("there is no such linked account")]
     UnknownOAuthAccount,
@@ -42,6 +50,7 @@ impl Rejection for UserError {
             Self::Inactive => "USER_INACTIVE",
             Self::AlreadyActive => "ALREADY_ACTIVE",
             Self::AlreadyVerified => "ALREADY_VERIFIED",
+            Self::RequestedTooSoon { .. } => "REQUESTED_TOO_SOON",
             Self::AlreadyLinked => "ALREADY_LINKED",
             Self::Erased => "USER_ERASED",
             Self::LastLogin => "LAST_LOGIN",
@@ -57,6 +66,7 @@ impl Rejection for UserError {
             | Self::AlreadyActive
             | Self::AlreadyVerified
             | Self::Erased
+            | Self::RequestedTooSoon { .. }
             | Self::AlreadyLinked => None,
         }
     }

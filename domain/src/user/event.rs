@@ -1,5 +1,7 @@
 //! What happens to a user.
 
+use chrono::{DateTime, Utc};
+
 use super::{OAuthAccount, ProfileChange};
 use crate::event::events;
 use crate::values::{Email, Json, Name, OAuthAccountId, Personal, Role, SessionId};
@@ -28,6 +30,11 @@ events! {
         },
         /// The address is the user's.
         "user.email_verified" "1" => EmailVerified {},
+        /// Another mail to verify the address is wanted.
+        "user.verification_requested" "1" => VerificationRequested {
+            /// When it was asked for: the next one has to wait.
+            requested_at: DateTime<Utc>,
+        },
         /// Another password holds.
         "user.password_changed" "1" => PasswordChanged {
             /// bcrypt hash.

@@ -7,6 +7,7 @@ mod profile;
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,16 @@ pub use self::profile::{OAuthAccount, ProfileChange};
 use crate::aggregate::{AggregateRoot, Claim, ClaimChange};
 use crate::values::{Email, Json, OAuthAccountId, OAuthProvider, Patch, Personal, Role, Username};
 
+/// How long after one mail to verify the address another may be asked for.
+const VERIFICATION_EVERY: TimeDelta = TimeDelta::minutes(1);
+
+/// How many such mails may be asked for within [`VERIFICATION_PERIOD`]: the address may be that of
+/// somebody who never wanted any.
+const VERIFICATIONS_MAX: usize = 5;
+
+/// See [`VERIFICATIONS_MAX`].
+const VERIFICATION_PERIOD: TimeDelta = TimeDelta::hours(24);
+
 /// The state that decisions about a user need; `None` before the user was registered.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -27,10 +38,13 @@ pub struct User(Option<State>);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct State {
+    email: Personal<Email>,
     password_hash: Option<Personal<String>>,
     role: Role,
     active: bool,
     email_verified: bool,
+    /// When the last mails to verify the address were asked for, at most [`VERIFICATIONS_MAX`].
+    verifications: Vec<DateTime<Utc>>,
     settings: Personal<Json>,
     username: Option<Personal<Username>>,
     erased: bool,
@@ -54,6 +68,16 @@ impl User {
         self.0.as_ref().is_some_and(|state| state.erased)
     }
 
+    /// The login identifier.
+    pub fn email(&self) -> Option<&Email> {
+        self.0.as_ref().and_then(|state| state.email.expose())
+    }
+
+    /// True when the user has shown to read the mail of the address.
+    pub fn is_email_verified(&self) -> bool {
+        self.0.as_ref().is_some_and(|state| state.email_verified)
+    }
+
     /// The preferences as they are.
     pub fn settings(&self) -> Option<&Json> {
         self.0.as_ref().and_then(|state| state.settings.expose())
@@ -63,6 +87,18 @@ impl User {
 impl State {
     fn active(&self) -> Result<(), UserError> {
         if self.active { Ok(()) } else { Err(UserError::Inactive) }
+    }
+
+    fn unverified(&self) -> Result<(), UserError> {
+        if self.email_verified { Err(UserError::AlreadyVerified) } else { Ok(()) }
+    }
+
+    /// From when on another mail to verify the address may be asked for.
+    fn next_verification(&self) -> Option<DateTime<Utc>> {
+        let rested = *self.verifications.last()? + VERIFICATION_EVERY;
+        let oldest = self.verifications.len().checked_sub(VERIFICATIONS_MAX);
+        let oldest = oldest.and_then(|index| self.verifications.get(index));
+        Some(oldest.map_or(rested, |oldest| rested.max(*oldest + VERIFICATION_PERIOD)))
     }
 
     fn decide(&self, command: UserCommand) -> Result<Vec<UserEvent>, UserError> {
@@ -80,10 +116,16 @@ impl State {
             }
             UserCommand::VerifyEmail => {
                 self.active()?;
-                if self.email_verified {
-                    return Err(UserError::AlreadyVerified);
-                }
+                self.unverified()?;
                 UserEvent::EmailVerified {}
+            }
+            UserCommand::RequestVerification { now } => {
+                self.active()?;
+                self.unverified()?;
+                if let Some(not_before) = self.next_verification().filter(|next| now < *next) {
+                    return Err(UserError::RequestedTooSoon { not_before });
+                }
+                UserEvent::VerificationRequested { requested_at: now }
             }
             UserCommand::ChangePassword { password_hash } => {
                 self.active()?;
@@ -234,6 +276,7 @@ impl AggregateRoot for User {
                     .collect()
             }
             UserEvent::EmailVerified {}
+            | UserEvent::VerificationRequested { .. }
             | UserEvent::PasswordChanged { .. }
             | UserEvent::SettingsUpdated { .. }
             | UserEvent::RoleChanged { .. }
@@ -266,12 +309,17 @@ impl Aggregate for User {
 
     fn apply(&mut self, event: UserEvent) {
         let (state, event) = match (&mut self.0, event) {
-            (empty @ None, UserEvent::Registered { password_hash, role, email_verified, .. }) => {
+            (
+                empty @ None,
+                UserEvent::Registered { email, password_hash, role, email_verified, name: _ },
+            ) => {
                 *empty = Some(State {
+                    email,
                     password_hash,
                     role,
                     active: true,
                     email_verified,
+                    verifications: Vec::new(),
                     settings: Personal::new(Json::empty_object()),
                     username: None,
                     erased: false,
@@ -286,6 +334,11 @@ impl Aggregate for User {
             UserEvent::Registered { .. } | UserEvent::LoggedIn { .. } => {}
             UserEvent::ProfileUpdated { change } => change.username.apply_to(&mut state.username),
             UserEvent::EmailVerified {} => state.email_verified = true,
+            UserEvent::VerificationRequested { requested_at } => {
+                state.verifications.push(requested_at);
+                let superfluous = state.verifications.len().saturating_sub(VERIFICATIONS_MAX);
+                state.verifications.drain(..superfluous);
+            }
             UserEvent::PasswordChanged { password_hash } => {
                 state.password_hash = Some(password_hash);
             }
@@ -303,11 +356,13 @@ impl Aggregate for User {
             }
             UserEvent::Erased { .. } => {
                 *state = State {
+                    email: Personal::erased(),
                     password_hash: None,
                     role: state.role,
                     active: false,
                     email_verified: false,
-                    settings: Personal::new(Json::empty_object()),
+                    verifications: Vec::new(),
+                    settings: Personal::erased(),
                     username: None,
                     erased: true,
                     oauth_accounts: BTreeMap::new(),

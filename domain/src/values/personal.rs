@@ -22,6 +22,11 @@ impl<T> Personal<T> {
         Self(Some(value))
     }
 
+    /// What is left of a value whose person was erased.
+    pub fn erased() -> Self {
+        Self(None)
+    }
+
     /// The value, unless its person was erased; call it only where the value is needed, never to
     /// print it.
     pub fn expose(&self) -> Option<&T> {

@@ -19,3 +19,4 @@ mod snapshot;
 mod social_account;
 mod trend;
 mod user;
+mod verification;

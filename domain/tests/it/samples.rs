@@ -91,6 +91,7 @@ fn users() -> Vec<Event> {
             },
         },
         UserEvent::EmailVerified {},
+        UserEvent::VerificationRequested { requested_at: at("2026-03-01T12:00:00.123456Z") },
         UserEvent::PasswordChanged { password_hash: secret("$2b$12$changed") },
         UserEvent::SettingsUpdated {
             settings: Personal::new(json(json!({"theme": "dark", "digest": {"hour": 7}}))),

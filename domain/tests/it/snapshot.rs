@@ -35,6 +35,7 @@ fn user() {
     keeps_its_shape::<User>(&[
         "user.registered",
         "user.profile_updated",
+        "user.verification_requested",
         "user.settings_updated",
         "user.oauth_account_linked",
     ]);

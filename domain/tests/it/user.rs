@@ -50,10 +50,11 @@ fn reactivated() -> UserEvent {
 }
 
 /// Each command that only an active user may give.
-fn commands_of_active_users() -> [UserCommand; 8] {
+fn commands_of_active_users() -> [UserCommand; 9] {
     [
         UserCommand::UpdateProfile(username_change(Patch::Set(username("ada")))),
         UserCommand::VerifyEmail,
+        UserCommand::RequestVerification { now: at("2026-03-01T12:00:00Z") },
         change_password(),
         UserCommand::UpdateSettings { settings: dark() },
         UserCommand::Deactivate,
@@ -149,18 +150,6 @@ fn a_profile_change_that_changes_nothing_is_none() {
     given::<User>([registered()])
         .when(UserCommand::UpdateProfile(ProfileChange::default()))
         .emits_nothing();
-}
-
-#[test]
-fn an_address_is_verified() {
-    given::<User>([registered()]).when(UserCommand::VerifyEmail).emits([verified()]);
-}
-
-#[test]
-fn an_address_is_verified_once() {
-    for history in [vec![registered(), verified()], vec![registered_without_password()]] {
-        given::<User>(history).when(UserCommand::VerifyEmail).rejects(UserError::AlreadyVerified);
-    }
 }
 
 #[test]
@@ -430,6 +419,7 @@ fn a_linked_identity_is_taken_and_an_unlinked_one_is_freed() {
 fn other_events_take_and_free_nothing() {
     for event in [
         verified(),
+        UserEvent::VerificationRequested { requested_at: at("2026-03-01T12:00:00Z") },
         password_changed(),
         UserEvent::SettingsUpdated { settings: dark() },
         UserEvent::RoleChanged { role: Role::Viewer },
@@ -493,6 +483,11 @@ fn refusals_have_stable_codes() {
         (UserError::Inactive, "USER_INACTIVE", None),
         (UserError::AlreadyActive, "ALREADY_ACTIVE", None),
         (UserError::AlreadyVerified, "ALREADY_VERIFIED", None),
+        (
+            UserError::RequestedTooSoon { not_before: at("2026-03-01T12:00:00Z") },
+            "REQUESTED_TOO_SOON",
+            None,
+        ),
         (UserError::AlreadyLinked, "ALREADY_LINKED", None),
         (UserError::LastLogin, "LAST_LOGIN", Some("oauthAccountId")),
     ]);
@@ -536,7 +531,7 @@ fn nothing_more_happens_to_an_erased_user() {
 
 #[test]
 fn what_was_erased_claims_nothing() {
-    let gone: Personal<Email> = serde_json::from_str("null").unwrap();
+    let gone = Personal::<Email>::erased();
     let UserEvent::Registered { password_hash, name, role, email_verified, .. } = registered()
     else {
         unreachable!("a registration")

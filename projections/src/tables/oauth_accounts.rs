@@ -55,6 +55,7 @@ impl Table for OAuthAccountRow {
             UserEvent::Registered { .. } // shown in users
             | UserEvent::ProfileUpdated { .. }
             | UserEvent::EmailVerified {}
+            | UserEvent::VerificationRequested { .. }
             | UserEvent::PasswordChanged { .. }
             | UserEvent::RoleChanged { .. }
             | UserEvent::Deactivated {}
@@ -86,6 +87,7 @@ impl Table for OAuthAccountRow {
             UserEvent::Registered { .. }
             | UserEvent::ProfileUpdated { .. }
             | UserEvent::EmailVerified {}
+            | UserEvent::VerificationRequested { .. }
             | UserEvent::PasswordChanged { .. }
             | UserEvent::SettingsUpdated { .. }
             | UserEvent::RoleChanged { .. }

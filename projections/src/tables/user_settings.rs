@@ -42,6 +42,7 @@ impl Table for UserSettingsRow {
             | UserEvent::Erased { .. } => vec![fact.aggregate_id],
             UserEvent::ProfileUpdated { .. } // shown in users
             | UserEvent::EmailVerified {}
+            | UserEvent::VerificationRequested { .. }
             | UserEvent::PasswordChanged { .. }
             | UserEvent::RoleChanged { .. }
             | UserEvent::Deactivated {}
@@ -76,6 +77,7 @@ impl Table for UserSettingsRow {
             }),
             UserEvent::ProfileUpdated { .. }
             | UserEvent::EmailVerified {}
+            | UserEvent::VerificationRequested { .. }
             | UserEvent::PasswordChanged { .. }
             | UserEvent::RoleChanged { .. }
             | UserEvent::Deactivated {}

@@ -50,6 +50,22 @@ pub struct LogoutInput {
     pub(super) everywhere: Option<bool>,
 }
 
+/// The use of a link that verifies an address.
+#[derive(InputObject)]
+pub struct VerifyEmailInput {
+    /// The `token` of the link that was sent to the address.
+    pub(super) token: String,
+}
+
+/// The wish for another mail with such a link.
+#[derive(InputObject)]
+pub struct RequestEmailVerificationInput {
+    /// Repeat it to get the first answer again.
+    pub(super) command_id: Option<ID>,
+    /// The user's version that the decision was made on.
+    pub(super) expected_version: Option<i32>,
+}
+
 /// Changes of how the caller appears; what is not given stays, null removes.
 #[derive(InputObject)]
 pub struct UpdateProfileInput {

@@ -2,6 +2,7 @@
 
 mod input;
 mod payload;
+mod verification;
 
 use async_graphql::{Context, ID, Json, Object, Result};
 use orion_commands::{
@@ -18,8 +19,9 @@ use uuid::Uuid;
 
 use self::input::{
     ChangePasswordInput, ChangeRoleInput, DeactivateUserInput, EraseUserInput, LoginInput,
-    LogoutInput, ReactivateUserInput, RefreshSessionInput, RegisterInput, RevokeSessionInput,
-    UnlinkOAuthAccountInput, UpdateProfileInput, UpdateSettingsInput,
+    LogoutInput, ReactivateUserInput, RefreshSessionInput, RegisterInput,
+    RequestEmailVerificationInput, RevokeSessionInput, UnlinkOAuthAccountInput, UpdateProfileInput,
+    UpdateSettingsInput, VerifyEmailInput,
 };
 use self::payload::{AuthPayload, LogoutPayload, SessionPayload, SettingsPayload, UserPayload};
 use super::content::acting_user;
@@ -110,6 +112,28 @@ impl AccountMutation {
         // Another logout may have been faster.
         outcome.errors.retain(|error| !is_over(&error.code));
         Ok(LogoutPayload { outcome })
+    }
+
+    /// Verifies an address by the link that was sent to it. The link is the authority: nobody needs
+    /// to be signed in. `user` is null to those who may not see the user.
+    async fn verify_email(
+        &self,
+        ctx: &Context<'_>,
+        input: VerifyEmailInput,
+    ) -> Result<UserPayload> {
+        ctx.allow(Action::Authenticate)?;
+        verification::verify(ctx, &input.token).await
+    }
+
+    /// Asks for another mail with a link that verifies the caller's address: once a minute, and five
+    /// times in 24 hours.
+    async fn request_email_verification(
+        &self,
+        ctx: &Context<'_>,
+        input: RequestEmailVerificationInput,
+    ) -> Result<UserPayload> {
+        let RequestEmailVerificationInput { command_id, expected_version } = input;
+        verification::request(ctx, CommandArgs { command_id, expected_version }).await
     }
 
     /// Changes how the caller appears.
