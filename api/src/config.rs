@@ -9,6 +9,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Parser, ValueEnum};
 use orion_domain::values::Email;
 use rand::RngCore as _;
+use reqwest::Url;
+
+use crate::http::oauth::{OAuthSettings, web_address};
 
 /// The event-sourced backend of an AI content pipeline.
 #[derive(Clone, Debug, Parser)]
@@ -33,6 +36,14 @@ pub struct Config {
     /// The server's address.
     #[arg(long, env = "ORION_LISTEN", default_value = "127.0.0.1:8000")]
     pub listen: SocketAddr,
+
+    /// Where people reach the server, in links and redirects.
+    #[arg(long, env = "ORION_PUBLIC_URL", default_value = "http://127.0.0.1:8000")]
+    pub public_url: String,
+
+    /// Sign-in at other providers.
+    #[command(flatten)]
+    pub oauth: OAuthSettings,
 
     /// The first admin's e-mail.
     #[arg(long, env = "ORION_ADMIN_EMAIL", default_value = "admin@orion.local")]
@@ -107,6 +118,14 @@ impl Config {
         Email::parse(&self.admin_email).map_err(|error| ConfigError::Value {
             variable: "ORION_ADMIN_EMAIL",
             problem: error.to_string(),
+        })
+    }
+
+    /// Where people reach the server.
+    pub fn public_url(&self) -> Result<Url, ConfigError> {
+        web_address(&self.public_url).ok_or_else(|| ConfigError::Value {
+            variable: "ORION_PUBLIC_URL",
+            problem: "it is not a plain web address, such as https://orion.example".to_owned(),
         })
     }
 

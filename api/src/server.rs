@@ -22,6 +22,7 @@ use crate::auth::{TokenError, Tokens};
 use crate::config::{Config, ConfigError};
 use crate::graphql::context::App;
 use crate::graphql::schema;
+use crate::http::oauth::OAuth;
 use crate::http::{Shared, router};
 use crate::telemetry::chain;
 
@@ -86,7 +87,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), StartErr
     let (admin_password, is_generated) = admin_password(&config)?;
     std::fs::create_dir_all(&config.data_dir)
         .map_err(|source| StartError::DataDir { path: config.data_dir.clone(), source })?;
-    let keys = Keys::derive(&config.master_key()?);
+    let master_key = config.master_key()?;
+    let oauth = OAuth::new(&config, &master_key)?;
+    let keys = Keys::derive(&master_key);
     let tokens = Tokens::new(&config.token_key()?, &config.token_keys_old()?)?;
     let listener = TcpListener::bind(config.listen)
         .await
@@ -112,7 +115,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), StartErr
         Ok(Some(opened)) => {
             let new_admin = opened.is_new.then_some((&admin_password.1, is_generated));
             announce(&config, address, embedded.is_some(), new_admin);
-            serve(&config, opened, tokens, listener, stop).await;
+            serve(&config, opened, (tokens, oauth), listener, stop).await;
             Ok(())
         }
         Ok(None) => Ok(()),
@@ -162,7 +165,7 @@ async fn open(config: &Config, url: &str, keys: Keys, admin: Admin) -> Result<Op
 async fn serve(
     config: &Config,
     opened: Opened,
-    tokens: Tokens,
+    (tokens, oauth): (Tokens, Arc<OAuth>),
     listener: TcpListener,
     stop: CancellationToken,
 ) {
@@ -171,7 +174,7 @@ async fn serve(
     let progress = start_tasks(&mut tasks, config, &pool, &bus, &stop_tasks);
 
     let app = App { bus, passwords, tokens: Arc::new(tokens), progress, pool };
-    let shared = Shared { schema: schema(app.clone()), app };
+    let shared = Shared { schema: schema(app.clone()), app, oauth };
     let drained = stop.clone();
     let server = axum::serve(listener, router(shared))
         .with_graceful_shutdown(async move { drained.cancelled().await })

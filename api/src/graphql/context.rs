@@ -19,7 +19,7 @@ use super::scalars::{Position, uuid};
 use crate::auth::Tokens;
 
 /// How long an answer waits for the read model before it says `projected: false`.
-const PROJECTED_WITHIN: Duration = Duration::from_secs(5);
+pub const PROJECTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What all requests share.
 #[derive(Clone)]

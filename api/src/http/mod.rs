@@ -4,6 +4,9 @@ mod auth;
 mod graphql;
 mod health;
 mod metrics;
+pub mod oauth;
+
+use std::sync::Arc;
 
 use axum::Json;
 use axum::Router;
@@ -20,6 +23,7 @@ use orion_commands::Client;
 use tower_http::limit::RequestBodyLimitLayer;
 use uuid::Uuid;
 
+use self::oauth::OAuth;
 use crate::auth::{AuthError, actor};
 use crate::graphql::OrionSchema;
 use crate::graphql::context::{App, Caller};
@@ -34,6 +38,8 @@ pub struct Shared {
     pub app: App,
     /// The schema over it.
     pub schema: OrionSchema,
+    /// The providers that people may sign in at.
+    pub oauth: Arc<OAuth>,
 }
 
 /// All routes.
@@ -46,6 +52,9 @@ pub fn router(shared: Shared) -> Router {
         .route("/api/v1/auth/refresh", post(auth::refresh))
         .route("/api/v1/auth/logout", post(auth::logout))
         .route("/api/v1/auth/me", get(auth::me))
+        .route("/auth/{provider}/start", get(oauth::start))
+        .route("/auth/{provider}/link", post(oauth::link))
+        .route("/auth/{provider}/callback", get(oauth::callback))
         .route("/.well-known/jwks.json", get(jwks))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))

@@ -47,6 +47,11 @@ impl User {
         self.0.as_ref().and_then(|state| state.password_hash.as_ref())
     }
 
+    /// True when the user may sign in by this identity.
+    pub fn has_identity(&self, provider: OAuthProvider, user_id: &Personal<String>) -> bool {
+        self.0.as_ref().is_some_and(|state| state.has_identity(provider, user_id))
+    }
+
     /// The preferences as they are.
     pub fn settings(&self) -> Option<&Json> {
         self.0.as_ref().map(|state| state.settings.expose())
@@ -56,6 +61,10 @@ impl User {
 impl State {
     fn active(&self) -> Result<(), UserError> {
         if self.active { Ok(()) } else { Err(UserError::Inactive) }
+    }
+
+    fn has_identity(&self, provider: OAuthProvider, user_id: &Personal<String>) -> bool {
+        self.oauth_accounts.values().any(|known| *known == (provider, user_id.clone()))
     }
 
     fn decide(&self, command: UserCommand) -> Result<Vec<UserEvent>, UserError> {
@@ -108,11 +117,9 @@ impl State {
             }
             UserCommand::LinkOAuthAccount(account) => {
                 self.active()?;
-                let linked = self.oauth_accounts.iter().any(|(id, (provider, user_id))| {
-                    *id == account.account_id
-                        || (*provider == account.provider && *user_id == account.provider_user_id)
-                });
-                if linked {
+                if self.oauth_accounts.contains_key(&account.account_id)
+                    || self.has_identity(account.provider, &account.provider_user_id)
+                {
                     return Err(UserError::AlreadyLinked);
                 }
                 UserEvent::OAuthAccountLinked { account }
@@ -152,7 +159,8 @@ fn username_claim(username: &Personal<Username>) -> Claim {
     }
 }
 
-fn oauth_claim(provider: OAuthProvider, provider_user_id: &Personal<String>) -> Claim {
+/// The claim that makes an identity at a provider the login of one user only.
+pub fn oauth_claim(provider: OAuthProvider, provider_user_id: &Personal<String>) -> Claim {
     Claim {
         namespace: "user.oauth",
         value: format!("{provider}:{}", provider_user_id.expose()),
