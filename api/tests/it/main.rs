@@ -7,6 +7,7 @@
 
 mod as_of;
 mod authorisation;
+mod browser;
 mod client;
 mod crash;
 mod eventually;
@@ -14,9 +15,12 @@ mod faults;
 mod http;
 mod life;
 mod log;
+mod oauth;
+mod oauth_refusals;
 mod paging;
 mod people;
 mod property;
+mod provider;
 mod refusals;
 mod rest;
 mod schema;
