@@ -119,8 +119,11 @@ async fn a_new_identity_signs_up_and_a_known_one_logs_in() {
 async fn the_same_id_at_another_provider_is_somebody_else() {
     let stage = Stage::new().await;
     let (_, at_github) = stage.signed_in("github", ada()).await;
-    let (_, at_google) = stage.signed_in("google", Person { id: ada().id, ..bob() }).await;
+    let bob = Person { id: ada().id, name: " ", ..bob() };
+    let (client, at_google) = stage.signed_in("google", bob).await;
     assert_ne!(at_github, at_google);
+    // Who has no name there is called as the address begins.
+    assert_eq!(client.query("{ me { name } }", json!({})).await["me"]["name"], "bob");
 }
 
 #[tokio::test]

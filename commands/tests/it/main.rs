@@ -11,6 +11,7 @@ mod contents;
 mod expire_trends;
 mod fixtures;
 mod mark_published;
+mod oauth;
 mod publishing;
 mod reactors;
 mod receipts;
