@@ -72,9 +72,10 @@ impl OAuth {
         Ok(Arc::new(Self { providers, cookies, fetch }))
     }
 
-    /// The provider of a path.
-    fn provider(&self, name: &str) -> Option<&Provider> {
-        self.providers.iter().find(|provider| provider.kind.as_str() == name)
+    /// The provider of a path, and what speaks with it.
+    fn provider(&self, name: &str) -> Option<(&Provider, &Fetch)> {
+        let provider = self.providers.iter().find(|provider| provider.kind.as_str() == name);
+        provider.zip(self.fetch.as_ref())
     }
 
     /// Begins a dance: where the browser goes, and what it keeps.
@@ -84,32 +85,11 @@ impl OAuth {
         let cookie = self.cookies.keep(dance, provider.kind, &state, Utc::now());
         (url.into(), HeaderMap::from_iter([(SET_COOKIE, cookie)]))
     }
-
-    /// Asks the provider who has come back.
-    async fn identify(
-        &self,
-        provider: &Provider,
-        code: String,
-        verifier: String,
-    ) -> Result<Identity, Response> {
-        let identified = match &self.fetch {
-            Some(fetch) => fetch.talk(provider.identify(fetch, code, verifier)).await,
-            None => Err(FetchError::Busy),
-        };
-        identified.map_err(|error| {
-            warn!(provider = %provider.kind, error = chain(&error), "a sign-in failed at its provider");
-            if matches!(error, FetchError::Busy) {
-                problem("RATE_LIMITED", "too many sign-ins at once, try again soon", None)
-            } else {
-                problem("OAUTH_FAILED", "the provider did not confirm the sign-in; try again", None)
-            }
-        })
-    }
 }
 
 /// `GET /auth/{provider}/start`: sends the browser to the provider, to sign in or up.
 pub async fn start(State(shared): State<Shared>, Path(name): Path<String>) -> Response {
-    let Some(provider) = shared.oauth.provider(&name) else { return no_provider() };
+    let Some((provider, _)) = shared.oauth.provider(&name) else { return no_provider() };
     let (url, cookie) = shared.oauth.begin(provider, None);
     (StatusCode::SEE_OTHER, cookie, [(LOCATION, url)]).into_response()
 }
@@ -120,7 +100,7 @@ pub async fn link(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Response> {
-    let provider = shared.oauth.provider(&name).ok_or_else(no_provider)?;
+    let (provider, _) = shared.oauth.provider(&name).ok_or_else(no_provider)?;
     let caller = caller(&shared.app, &headers).await.map_err(|error| failed(&auth_error(error)))?;
     policy::allow(&caller.actor, Action::ManageOwnAccount).map_err(command_failed)?;
     let Actor::User { id, session_id, .. } = caller.actor else {
@@ -159,6 +139,16 @@ fn no_provider() -> Response {
     problem("NOT_FOUND", "sign-in with this provider is not set up", None)
 }
 
+/// The provider's word could not be had; only the log says why.
+fn not_confirmed(provider: &Provider, error: &FetchError) -> Response {
+    warn!(provider = %provider.kind, error = chain(error), "a sign-in failed at its provider");
+    if matches!(error, FetchError::Busy) {
+        problem("RATE_LIMITED", "too many sign-ins at once, try again soon", None)
+    } else {
+        problem("OAUTH_FAILED", "the provider did not confirm the sign-in; try again", None)
+    }
+}
+
 async fn finish(
     shared: &Shared,
     name: &str,
@@ -166,7 +156,7 @@ async fn finish(
     query: Query_,
 ) -> Result<Response, Response> {
     let oauth = &shared.oauth;
-    let provider = oauth.provider(name).ok_or_else(no_provider)?;
+    let (provider, fetch) = oauth.provider(name).ok_or_else(no_provider)?;
     let bad = || problem("BAD_USER_INPUT", "the query string is malformed", None);
     let Query(Returned { state, code, error }) = query.map_err(|_| bad())?;
     // One answer to all that is wrong here: there is nothing to learn from the difference.
@@ -183,7 +173,9 @@ async fn finish(
         }
         Some(_) => return Err(problem("OAUTH_FAILED", "the provider reports an error", None)),
     }
-    let identity = oauth.identify(provider, code.ok_or_else(bad)?, dance.verifier).await?;
+    let code = code.ok_or_else(bad)?;
+    let identified = fetch.talk(provider.identify(fetch, code, dance.verifier)).await;
+    let identity = identified.map_err(|error| not_confirmed(provider, &error))?;
     // Who has come is what the provider says, whatever token the request has.
     let caller = caller_with(&shared.app, headers, None)
         .await
