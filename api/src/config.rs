@@ -13,6 +13,9 @@ use orion_domain::values::Email;
 use orion_store::MasterKeys;
 use orion_store::keys::parse_key;
 use rand::RngCore as _;
+use reqwest::Url;
+
+use crate::http::oauth::{OAuthSettings, web_address};
 
 use crate::http::{Origins, TrustedProxies};
 
@@ -51,6 +54,10 @@ pub struct Config {
     /// The sender of mail, such as `Orion <orion@example.org>`.
     #[arg(long, env = "ORION_MAIL_FROM")]
     pub mail_from: Option<String>,
+
+    /// Sign-in at other providers.
+    #[command(flatten)]
+    pub oauth: OAuthSettings,
 
     /// The first admin's e-mail.
     #[arg(long, env = "ORION_ADMIN_EMAIL", default_value = "admin@orion.local")]
@@ -175,6 +182,14 @@ impl Config {
         Email::parse(&self.admin_email).map_err(|error| ConfigError::Value {
             variable: "ORION_ADMIN_EMAIL",
             problem: error.to_string(),
+        })
+    }
+
+    /// Where people reach the server.
+    pub fn public_url(&self) -> Result<Url, ConfigError> {
+        web_address(&self.public_url).ok_or_else(|| ConfigError::Value {
+            variable: "ORION_PUBLIC_URL",
+            problem: "it is not a plain web address, such as https://orion.example".to_owned(),
         })
     }
 

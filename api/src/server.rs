@@ -25,6 +25,7 @@ use crate::auth::{TokenError, Tokens};
 use crate::config::{Config, ConfigError, Switch};
 use crate::graphql::context::App;
 use crate::graphql::schema;
+use crate::http::oauth::{OAuth, Providers};
 use crate::http::serve::{self, Bounds};
 use crate::http::{Edge, Shared, router};
 use crate::limits::Limits;
@@ -95,6 +96,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), StartErr
     };
     std::fs::create_dir_all(&config.data_dir)
         .map_err(|source| StartError::DataDir { path: config.data_dir.clone(), source })?;
+    let providers = Providers::new(&config)?;
     let masters = config.master_keys()?;
     let tokens = Tokens::new(&config.token_key()?, &config.token_keys_old()?)?;
     let listener = TcpListener::bind(config.listen)
@@ -121,7 +123,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), StartErr
         Ok(Some(opened)) => {
             let new_admin = opened.is_new.then_some((&admin_password.1, is_generated));
             announce(&config, address, embedded.is_some(), new_admin);
-            serve(&config, opened, tokens, mailer, listener, stop).await;
+            serve(&config, opened, (tokens, providers, mailer), listener, stop).await;
             Ok(())
         }
         Ok(None) => Ok(()),
@@ -180,8 +182,7 @@ async fn open(
 async fn serve(
     config: &Config,
     opened: Opened,
-    tokens: Tokens,
-    mailer: Arc<dyn Mailer>,
+    (tokens, providers, mailer): (Tokens, Providers, Arc<dyn Mailer>),
     listener: TcpListener,
     stop: CancellationToken,
 ) {
@@ -199,7 +200,8 @@ async fn serve(
         head_within: config.header_timeout,
         body_within: config.body_timeout,
     };
-    let shared = Shared { schema: schema(app.clone()), app, edge };
+    let oauth = Arc::new(OAuth::new(providers, &app.bus.keys().derived("oauth cookie")));
+    let shared = Shared { schema: schema(app.clone()), app, edge, oauth };
     let bounds = Bounds { head: config.header_timeout, connections: config.connections };
     let server = serve::serve(listener, router(shared), bounds, stop.clone());
     let overdue = async {

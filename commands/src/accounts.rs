@@ -37,7 +37,7 @@ pub struct SignedIn {
 
 impl SignedIn {
     /// A token for a session that begins now.
-    fn begin(now: DateTime<Utc>) -> Self {
+    pub(crate) fn begin(now: DateTime<Utc>) -> Self {
         let mut secret = [0; 32];
         rand::rng().fill_bytes(&mut secret);
         let session_id = SessionId(Uuid::now_v7());
@@ -54,7 +54,7 @@ impl SignedIn {
     }
 
     /// Writes the session's first event into a unit.
-    async fn start(
+    pub(crate) async fn start(
         &self,
         unit: &mut Unit<'_>,
         user_id: UserId,

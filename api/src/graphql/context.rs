@@ -21,7 +21,7 @@ use crate::auth::Tokens;
 use crate::limits::Limits;
 
 /// How long an answer waits for the read model before it says `projected: false`.
-const PROJECTED_WITHIN: Duration = Duration::from_secs(5);
+pub const PROJECTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What all requests share.
 #[derive(Clone)]

@@ -16,7 +16,6 @@ use async_graphql::{
     Error, ErrorExtensionValues, ErrorExtensions as _, Name, PathSegment, Pos, Request,
     ServerError, ServerResult, Value, Variables, async_trait,
 };
-
 use orion_commands::Actor;
 
 use super::context::{App, Caller};

@@ -8,10 +8,13 @@ use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
+use orion_commands::CommandError;
 use serde_json::{Value, json};
 
 use super::graphql::{auth_error, execute};
 use super::{Sender, Shared, caller};
+use crate::graphql::context::Caller;
+use crate::graphql::error::failure;
 use crate::graphql::limits::retry_after_ms;
 use crate::limits::{Exceeded, seconds};
 
@@ -110,6 +113,10 @@ async fn answer(
 ) -> Result<Value, Response> {
     let caller = caller(&shared.app, sender).await.map_err(|error| failed(&auth_error(error)))?;
     let request = Request::new(operation).variables(Variables::from_json(variables));
+    answer_as(shared, caller, request).await
+}
+
+async fn answer_as(shared: &Shared, caller: Caller, request: Request) -> Result<Value, Response> {
     let response = execute(shared, caller, request).await;
     if let Some(error) = response.errors.into_iter().next() {
         let error = async_graphql::Error {
@@ -123,7 +130,25 @@ async fn answer(
     Ok(data.get_mut("answer").map(Value::take).unwrap_or_default())
 }
 
-fn failed(error: &async_graphql::Error) -> Response {
+/// The fields of a user, as that user sees them; null while the tables do not have the user.
+pub(super) async fn me_as(
+    shared: &Shared,
+    caller: Caller,
+    fields: &str,
+) -> Result<Value, Response> {
+    let request = Request::new(format!("{{ answer: me {{ {fields} }} }}"));
+    answer_as(shared, caller, request).await
+}
+
+/// A command that was refused or has failed, as problem details.
+pub(super) fn command_failed(error: CommandError) -> Response {
+    match failure(error) {
+        Ok(refusal) => problem(refusal.code, &refusal.message, refusal.field),
+        Err(error) => failed(&error),
+    }
+}
+
+pub(super) fn failed(error: &async_graphql::Error) -> Response {
     let code = error.extensions.as_ref().and_then(|extensions| match extensions.get("code") {
         Some(async_graphql::Value::String(code)) => Some(code.clone()),
         Some(_) | None => None,
@@ -147,17 +172,24 @@ fn limited(detail: &str, wait_ms: u64) -> Response {
     ([(RETRY_AFTER, seconds(wait_ms))], problem).into_response()
 }
 
-fn problem(code: &str, detail: &str, field: Option<&str>) -> Response {
+/// Problem details with the status that fits the code.
+pub(super) fn problem(code: &str, detail: &str, field: Option<&str>) -> Response {
     let status = match code {
-        "BAD_USER_INPUT" => StatusCode::BAD_REQUEST,
+        "BAD_USER_INPUT" | "OAUTH_STATE_INVALID" => StatusCode::BAD_REQUEST,
         "UNAUTHENTICATED"
         | "INVALID_CREDENTIALS"
         | "INVALID_REFRESH_TOKEN"
         | "REFRESH_TOKEN_EXPIRED"
         | "REFRESH_TOKEN_REUSED"
         | "SESSION_REVOKED" => StatusCode::UNAUTHORIZED,
-        "FORBIDDEN" | "USER_INACTIVE" => StatusCode::FORBIDDEN,
-        "EMAIL_TAKEN" | "ALREADY_VERIFIED" => StatusCode::CONFLICT,
+        "FORBIDDEN" | "USER_INACTIVE" | "OAUTH_DENIED" | "EMAIL_NOT_VERIFIED" => {
+            StatusCode::FORBIDDEN
+        }
+        "NOT_FOUND" => StatusCode::NOT_FOUND,
+        "EMAIL_TAKEN" | "ALREADY_VERIFIED" | "OAUTH_ACCOUNT_TAKEN" | "ALREADY_LINKED" => {
+            StatusCode::CONFLICT
+        }
+        "OAUTH_FAILED" => StatusCode::BAD_GATEWAY,
         "INTERNAL" => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     };

@@ -4,6 +4,7 @@ mod auth;
 mod graphql;
 mod health;
 mod metrics;
+pub mod oauth;
 mod origins;
 mod sender;
 pub mod serve;
@@ -27,6 +28,7 @@ use orion_commands::Client;
 use tower::util::option_layer;
 use tower_http::limit::RequestBodyLimitLayer;
 
+use self::oauth::OAuth;
 pub use self::origins::Origins;
 pub use self::sender::{Sender, TrustedProxies};
 use crate::auth::{AuthError, actor};
@@ -43,6 +45,8 @@ pub struct Shared {
     pub app: App,
     /// The schema over it.
     pub schema: OrionSchema,
+    /// The providers that people may sign in at.
+    pub oauth: Arc<OAuth>,
     /// What is let in.
     pub edge: Edge,
 }
@@ -75,6 +79,9 @@ pub fn router(shared: Shared) -> Router {
         .route("/api/v1/auth/verify-email", post(auth::verify_email))
         .route("/verify-email", get(verify_email::page))
         .route("/api/v1/auth/me", get(auth::me))
+        .route("/auth/{provider}/start", get(oauth::start))
+        .route("/auth/{provider}/link", post(oauth::link))
+        .route("/auth/{provider}/callback", get(oauth::callback))
         .route("/.well-known/jwks.json", get(jwks))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))

@@ -7,6 +7,7 @@
 
 mod as_of;
 mod authorisation;
+mod browser;
 mod client;
 mod crash;
 mod edge;
@@ -17,9 +18,12 @@ mod life;
 mod limits;
 mod log;
 mod mail;
+mod oauth;
+mod oauth_refusals;
 mod paging;
 mod people;
 mod property;
+mod provider;
 mod refusals;
 mod rest;
 mod schema;

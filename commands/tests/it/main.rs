@@ -12,6 +12,7 @@ mod expire_trends;
 mod fixtures;
 mod mail;
 mod mark_published;
+mod oauth;
 mod publishing;
 mod reactors;
 mod receipts;

@@ -78,6 +78,11 @@ impl User {
         self.0.as_ref().is_some_and(|state| state.email_verified)
     }
 
+    /// True when the user may sign in by this identity.
+    pub fn has_identity(&self, provider: OAuthProvider, user_id: &Personal<String>) -> bool {
+        self.0.as_ref().is_some_and(|state| state.has_identity(provider, user_id))
+    }
+
     /// The preferences as they are.
     pub fn settings(&self) -> Option<&Json> {
         self.0.as_ref().and_then(|state| state.settings.expose())
@@ -99,6 +104,10 @@ impl State {
         let oldest = self.verifications.len().checked_sub(VERIFICATIONS_MAX);
         let oldest = oldest.and_then(|index| self.verifications.get(index));
         Some(oldest.map_or(rested, |oldest| rested.max(*oldest + VERIFICATION_PERIOD)))
+    }
+
+    fn has_identity(&self, provider: OAuthProvider, user_id: &Personal<String>) -> bool {
+        self.oauth_accounts.values().any(|known| *known == (provider, user_id.clone()))
     }
 
     fn decide(&self, command: UserCommand) -> Result<Vec<UserEvent>, UserError> {
@@ -160,11 +169,9 @@ impl State {
             }
             UserCommand::LinkOAuthAccount(account) => {
                 self.active()?;
-                let linked = self.oauth_accounts.iter().any(|(id, (provider, user_id))| {
-                    *id == account.account_id
-                        || (*provider == account.provider && *user_id == account.provider_user_id)
-                });
-                if linked {
+                if self.oauth_accounts.contains_key(&account.account_id)
+                    || self.has_identity(account.provider, &account.provider_user_id)
+                {
                     return Err(UserError::AlreadyLinked);
                 }
                 UserEvent::OAuthAccountLinked { account }

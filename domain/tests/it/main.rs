@@ -10,6 +10,7 @@ mod content_sequences;
 mod fixtures;
 mod given;
 mod golden;
+mod identity;
 mod provider;
 mod publish;
 mod samples;
