@@ -14,6 +14,7 @@ use orion_store::MasterKeys;
 use orion_store::keys::parse_key;
 use rand::RngCore as _;
 use reqwest::Url;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::http::oauth::{OAuthSettings, web_address};
 
@@ -25,11 +26,11 @@ use crate::http::{Origins, TrustedProxies};
 pub struct Config {
     /// The primary PostgreSQL, 15 or later; unset: an embedded one in the data directory.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: Option<String>,
+    pub database_url: Option<SecretString>,
 
     /// Another login for the migrations, where the server's own may not create tables.
     #[arg(long, env = "ORION_MIGRATE_DATABASE_URL", hide_env_values = true)]
-    pub migrate_database_url: Option<String>,
+    pub migrate_database_url: Option<SecretString>,
 
     /// Connections of the main pool.
     #[arg(long, env = "ORION_DATABASE_POOL", default_value_t = 16, value_parser = clap::value_parser!(u32).range(4..=1000))]
@@ -49,7 +50,7 @@ pub struct Config {
 
     /// The mail server, such as `smtps://user:password@host`; unset: links are logged.
     #[arg(long, env = "ORION_SMTP_URL", hide_env_values = true)]
-    pub smtp_url: Option<String>,
+    pub smtp_url: Option<SecretString>,
 
     /// The sender of mail, such as `Orion <orion@example.org>`.
     #[arg(long, env = "ORION_MAIL_FROM")]
@@ -65,23 +66,23 @@ pub struct Config {
 
     /// The first admin's password; unset: generated and printed once.
     #[arg(long, env = "ORION_ADMIN_PASSWORD", hide_env_values = true)]
-    pub admin_password: Option<String>,
+    pub admin_password: Option<SecretString>,
 
     /// 32 bytes in base64: wraps all other keys; unset: made in the data directory.
     #[arg(long, env = "ORION_MASTER_KEY", hide_env_values = true)]
-    pub master_key: Option<String>,
+    pub master_key: Option<SecretString>,
 
     /// Earlier master keys, separated by commas: they still open what they wrapped.
     #[arg(long, env = "ORION_MASTER_KEY_OLD", hide_env_values = true, value_delimiter = ',')]
-    pub master_key_old: Vec<String>,
+    pub master_key_old: Vec<SecretString>,
 
     /// An Ed25519 seed in base64: signs access tokens; unset: made in the data directory.
     #[arg(long, env = "ORION_TOKEN_KEY", hide_env_values = true)]
-    pub token_key: Option<String>,
+    pub token_key: Option<SecretString>,
 
     /// Earlier token keys, separated by commas: their tokens are good until they expire.
     #[arg(long, env = "ORION_TOKEN_KEYS_OLD", hide_env_values = true, value_delimiter = ',')]
-    pub token_keys_old: Vec<String>,
+    pub token_keys_old: Vec<SecretString>,
 
     /// The cost of password hashes: 2^cost rounds.
     #[arg(long, env = "ORION_BCRYPT_COST", default_value_t = 12, value_parser = clap::value_parser!(u32).range(4..=31))]
@@ -201,7 +202,7 @@ impl Config {
             let problem = "ORION_SMTP_URL is set, so mail needs a sender".to_owned();
             return Err(value("ORION_MAIL_FROM", problem));
         };
-        SmtpMailer::new(url, from).map(Some).map_err(|error| match error {
+        SmtpMailer::new(url.expose_secret(), from).map(Some).map_err(|error| match error {
             MailSettingError::Url => value("ORION_SMTP_URL", error.to_string()),
             MailSettingError::From => value("ORION_MAIL_FROM", error.to_string()),
         })
@@ -210,13 +211,13 @@ impl Config {
     /// The master key, and those that were.
     pub fn master_keys(&self) -> Result<MasterKeys, ConfigError> {
         let path = self.data_dir.join("master.key");
-        let current = key(self.master_key.as_deref(), "ORION_MASTER_KEY", &path)?;
+        let current = key(self.master_key.as_ref(), "ORION_MASTER_KEY", &path)?;
         Ok(MasterKeys::new(&current, &old_keys(&self.master_key_old, "ORION_MASTER_KEY_OLD")?))
     }
 
     /// The seed of the key that signs access tokens.
     pub fn token_key(&self) -> Result<[u8; 32], ConfigError> {
-        key(self.token_key.as_deref(), "ORION_TOKEN_KEY", &self.data_dir.join("token.key"))
+        key(self.token_key.as_ref(), "ORION_TOKEN_KEY", &self.data_dir.join("token.key"))
     }
 
     /// The seeds of earlier keys whose tokens are still good.
@@ -225,15 +226,18 @@ impl Config {
     }
 }
 
-fn old_keys(settings: &[String], variable: &'static str) -> Result<Vec<[u8; 32]>, ConfigError> {
+fn old_keys(
+    settings: &[SecretString],
+    variable: &'static str,
+) -> Result<Vec<[u8; 32]>, ConfigError> {
     let problem = || "each key must be 32 bytes in base64".to_owned();
     let invalid = || ConfigError::Value { variable, problem: problem() };
-    settings.iter().map(|key| parse_key(key).ok_or_else(invalid)).collect()
+    settings.iter().map(|key| parse_key(key.expose_secret()).ok_or_else(invalid)).collect()
 }
 
 /// The key of a variable, or of a file that is made on the first start.
 fn key(
-    setting: Option<&str>,
+    setting: Option<&SecretString>,
     variable: &'static str,
     path: &Path,
 ) -> Result<[u8; 32], ConfigError> {
@@ -242,7 +246,7 @@ fn key(
         problem: format!("{what} must be 32 bytes in base64"),
     };
     if let Some(setting) = setting {
-        return parse_key(setting).ok_or_else(|| invalid("the value"));
+        return parse_key(setting.expose_secret()).ok_or_else(|| invalid("the value"));
     }
     let failed = |source| ConfigError::KeyFile { path: path.to_owned(), source };
     match std::fs::read_to_string(path) {
@@ -353,7 +357,7 @@ mod tests {
         let made = key(None, "ORION_MASTER_KEY", &path).unwrap();
         assert_eq!(key(None, "ORION_MASTER_KEY", &path).unwrap(), made);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let error = key(Some("short"), "ORION_MASTER_KEY", &path).unwrap_err().to_string();
+        let error = key(Some(&"short".into()), "ORION_MASTER_KEY", &path).unwrap_err().to_string();
         assert_eq!(error, "ORION_MASTER_KEY: the value must be 32 bytes in base64");
     }
 }

@@ -15,6 +15,7 @@ use orion_projections::{Progress, Projector};
 use orion_store::embedded::{Embedded, EmbeddedError};
 use orion_store::{ConnectError, Keys, KeysError, Log, MasterKeys, StoreError};
 use rand::distr::{Alphanumeric, SampleString as _};
+use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -109,9 +110,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), StartErr
         Some(_) => None,
         None => Some(Embedded::start(&config.data_dir).await?),
     };
-    let url = config
-        .database_url
-        .clone()
+    let named = config.database_url.as_ref().map(|url| url.expose_secret().to_owned());
+    let url = named
         .or_else(|| embedded.as_ref().map(|embedded| embedded.url().to_owned()))
         .unwrap_or_default();
     let admin = Admin { email: admin_email, password: admin_password.0 };
@@ -139,7 +139,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), StartErr
 
 fn admin_password(config: &Config) -> Result<((Password, String), bool), StartError> {
     let (text, is_generated) = match &config.admin_password {
-        Some(password) => (password.clone(), false),
+        Some(password) => (password.expose_secret().to_owned(), false),
         None => (Alphanumeric.sample_string(&mut rand::rng(), PASSWORD_CHARS), true),
     };
     let password = Password::parse(&text).map_err(StartError::AdminPassword)?;
@@ -163,7 +163,8 @@ async fn open(
     masters: MasterKeys,
     admin: Admin,
 ) -> Result<Opened, StartError> {
-    orion_store::migrate(config.migrate_database_url.as_deref().unwrap_or(url), url).await?;
+    let migrations_url = config.migrate_database_url.as_ref().map(SecretString::expose_secret);
+    orion_store::migrate(migrations_url.unwrap_or(url), url).await?;
     let pool = orion_store::connect(url, config.database_pool).await?;
     let keys = Keys::load(&pool, masters).await?;
     let passwords = Passwords::new(config.bcrypt_cost)?;

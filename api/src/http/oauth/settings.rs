@@ -2,6 +2,7 @@
 
 use orion_domain::values::OAuthProvider;
 use reqwest::Url;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::config::ConfigError;
 
@@ -14,7 +15,7 @@ pub struct OAuthSettings {
 
     /// The secret to that id.
     #[arg(long, env = "ORION_GITHUB_CLIENT_SECRET", hide_env_values = true)]
-    pub github_client_secret: Option<String>,
+    pub github_client_secret: Option<SecretString>,
 
     /// What Google calls this Orion; unset: no sign-in with Google.
     #[arg(long, env = "ORION_GOOGLE_CLIENT_ID")]
@@ -22,7 +23,7 @@ pub struct OAuthSettings {
 
     /// The secret to that id.
     #[arg(long, env = "ORION_GOOGLE_CLIENT_SECRET", hide_env_values = true)]
-    pub google_client_secret: Option<String>,
+    pub google_client_secret: Option<SecretString>,
 
     /// Where another GitHub is, such as an Enterprise Server; unset: github.com.
     #[arg(long, env = "ORION_OAUTH_GITHUB_URL")]
@@ -49,19 +50,22 @@ impl OAuthSettings {
         &self,
         provider: OAuthProvider,
     ) -> Result<Option<Registration>, ConfigError> {
+        fn shown(secret: Option<&SecretString>) -> Option<&str> {
+            secret.map(SecretString::expose_secret)
+        }
         let [(id_variable, id), (secret_variable, secret), (url_variable, url)] = match provider {
             OAuthProvider::GitHub => [
-                ("ORION_GITHUB_CLIENT_ID", &self.github_client_id),
-                ("ORION_GITHUB_CLIENT_SECRET", &self.github_client_secret),
-                ("ORION_OAUTH_GITHUB_URL", &self.oauth_github_url),
+                ("ORION_GITHUB_CLIENT_ID", self.github_client_id.as_deref()),
+                ("ORION_GITHUB_CLIENT_SECRET", shown(self.github_client_secret.as_ref())),
+                ("ORION_OAUTH_GITHUB_URL", self.oauth_github_url.as_deref()),
             ],
             OAuthProvider::Google => [
-                ("ORION_GOOGLE_CLIENT_ID", &self.google_client_id),
-                ("ORION_GOOGLE_CLIENT_SECRET", &self.google_client_secret),
-                ("ORION_OAUTH_GOOGLE_URL", &self.oauth_google_url),
+                ("ORION_GOOGLE_CLIENT_ID", self.google_client_id.as_deref()),
+                ("ORION_GOOGLE_CLIENT_SECRET", shown(self.google_client_secret.as_ref())),
+                ("ORION_OAUTH_GOOGLE_URL", self.oauth_google_url.as_deref()),
             ],
         };
-        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let given = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
         let base = given(url).map(|url| base_url(url_variable, &url)).transpose()?;
         let missing = |variable, other| ConfigError::Value {
             variable,
@@ -114,7 +118,7 @@ mod tests {
     fn settings(id: Option<&str>, secret: Option<&str>, url: Option<&str>) -> OAuthSettings {
         OAuthSettings {
             github_client_id: id.map(str::to_owned),
-            github_client_secret: secret.map(str::to_owned),
+            github_client_secret: secret.map(SecretString::from),
             google_client_id: None,
             google_client_secret: None,
             oauth_github_url: url.map(str::to_owned),
