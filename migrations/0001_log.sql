@@ -72,12 +72,24 @@ CREATE TABLE data_keys (
 );
 COMMENT ON TABLE data_keys IS 'The key of each subject''s personal values, encrypted under the master key. A destroyed one leaves its row.';
 
+-- A destroyed key stays so, whoever asks.
+CREATE FUNCTION destroyed_keys_stay() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'the key of % was destroyed', OLD.subject USING ERRCODE = 'restrict_violation';
+END
+$$;
+
+CREATE TRIGGER data_keys_destroyed_stay BEFORE UPDATE ON data_keys
+    FOR EACH ROW WHEN (OLD.wrapped IS NULL OR NEW.subject <> OLD.subject)
+    EXECUTE FUNCTION destroyed_keys_stay();
+
 -- Append-only, whoever asks: triggers fire for the owner too, and privileges keep the server from trying.
 
 CREATE FUNCTION events_are_append_only() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
-    RAISE EXCEPTION 'events is append-only: % refused', TG_OP USING ERRCODE = 'restrict_violation';
+    RAISE EXCEPTION '% is append-only: % refused', TG_TABLE_NAME, TG_OP USING ERRCODE = 'restrict_violation';
 END
 $$;
 
@@ -273,7 +285,7 @@ BEGIN
 END
 $$;
 
--- The server's role: it may read and append, and nothing else.
+-- The server's role: of the log it may read and append, and nothing else.
 
 DO $$
 BEGIN
@@ -289,6 +301,8 @@ $$;
 REVOKE ALL ON FUNCTION append_events, destroy_data_key FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION append_events, destroy_data_key TO orion_app;
 GRANT SELECT, INSERT ON events, receipts TO orion_app;
-GRANT SELECT, INSERT, UPDATE ON server_keys, data_keys TO orion_app;
+GRANT SELECT, INSERT ON server_keys, data_keys TO orion_app;
+GRANT UPDATE (wrapped, fingerprint) ON server_keys TO orion_app;
+GRANT UPDATE (wrapped, destroyed_at) ON data_keys TO orion_app;
 GRANT SELECT, INSERT, DELETE ON claims TO orion_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON snapshots, reactor_checkpoints TO orion_app;

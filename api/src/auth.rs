@@ -15,17 +15,16 @@ use orion_projections::Status;
 use orion_store::StoreError;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 use crate::graphql::context::App;
+use crate::limits::Exceeded;
 
 /// How long an access token is valid.
 const ACCESS_TOKEN_MINUTES: i64 = 15;
 
 /// How much the clocks of two servers may differ.
 const CLOCK_SKEW_SECONDS: i64 = 5;
-
-/// How many events the read model may be behind for rights to be taken from it.
-const LAG_MAX: i64 = 100;
 
 /// Who issues the tokens, and whom they are for.
 const ISSUER: &str = "orion";
@@ -149,12 +148,21 @@ pub enum AuthError {
     /// The token is not one of ours, is too old, or its session is over. Deliberately no detail.
     #[error("the access token is not valid")]
     Invalid,
+    /// This address shows tokens too often.
+    #[error("too many tokens from one address")]
+    Exceeded(Exceeded),
     /// The rights could not be looked up.
     #[error("looking up a session")]
     Database(#[from] sqlx::Error),
     /// The log could not be read.
     #[error("looking up a session in the log")]
     Store(#[from] StoreError),
+}
+
+impl From<Exceeded> for AuthError {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::Exceeded(exceeded)
+    }
 }
 
 /// Who a bearer token stands for, with the rights of this moment; without one, nobody.
@@ -165,7 +173,7 @@ pub async fn actor(app: &App, bearer: Option<&str>) -> Result<Actor, AuthError> 
         return service_token::machine(app, token).await;
     }
     let (id, session_id) = tokens.verify(token).ok_or(AuthError::Invalid)?;
-    if !rights_are_in_tables(app) {
+    if !rights_are_in_tables(app, &[id.0, session_id.0]) {
         let role = role_in_log(bus, id, session_id).await?.ok_or(AuthError::Invalid)?;
         return Ok(Actor::User { id, role, session_id });
     }
@@ -188,11 +196,12 @@ pub async fn actor(app: &App, bearer: Option<&str>) -> Result<Actor, AuthError> 
     Ok(Actor::User { id, role, session_id })
 }
 
-/// False while the tables stand or lag: rights that were withdrawn must stay withdrawn.
-fn rights_are_in_tables(app: &App) -> bool {
+/// False while the tables stand, or lack an event of one of these streams: rights that were withdrawn
+/// must stay withdrawn.
+fn rights_are_in_tables(app: &App, streams: &[Uuid]) -> bool {
     let read_model = app.progress.now();
-    let lag = app.bus.log().tail().head().0 - read_model.position.0;
-    read_model.status == Status::Running && lag <= LAG_MAX
+    read_model.status == Status::Running
+        && app.bus.log().tail().is_quiet(read_model.position, streams)
 }
 
 async fn role_in_log(
@@ -211,7 +220,6 @@ async fn role_in_log(
 mod tests {
     use super::*;
     use serde_json::json;
-    use uuid::Uuid;
 
     const USER: UserId = UserId(Uuid::from_u128(1));
     const SESSION: SessionId = SessionId(Uuid::from_u128(2));

@@ -108,6 +108,11 @@ pub struct Config {
     #[arg(long, env = "ORION_CONNECTIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,
 
+    /// How many connections one client address may have at the same time; proxies that are trusted
+    /// may have all.
+    #[arg(long, env = "ORION_CONNECTIONS_PER_ADDRESS", default_value_t = 1_000)]
+    pub connections_per_address: usize,
+
     /// How long a client may take for the head of a request, and a connection may be idle.
     #[arg(long, env = "ORION_HEADER_TIMEOUT", default_value = "10s", value_parser = parse_duration)]
     pub header_timeout: Duration,

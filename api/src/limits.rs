@@ -28,7 +28,7 @@ const NETWORK_V6: u128 = !(u64::MAX as u128);
 
 /// Every budget with its name in `/metrics`: what is refilled evenly in each second, minute or hour, and
 /// how much may come at once.
-const BUDGETS: [(Limit, &str, Quota); 11] = [
+const BUDGETS: [(Limit, &str, Quota); 12] = [
     // Ten mistakes are a person's; ten more each minute for ever are a program's.
     (Limit::Login, "login", Quota::per_minute(n(10)).allow_burst(n(10))),
     // A hundred people who begin work at nine.
@@ -46,6 +46,13 @@ const BUDGETS: [(Limit, &str, Quota); 11] = [
     (Limit::RefreshByAddress, "refresh_by_address", Quota::per_minute(n(300)).allow_burst(n(300))),
     // A sign-in has two steps, and each may ask the provider.
     (Limit::OAuthByAddress, "oauth_by_address", Quota::per_minute(n(60)).allow_burst(n(60))),
+    // Some machines behind one address, each with some requests a second. A made-up token costs as much
+    // to look up as a good one.
+    (
+        Limit::ServiceTokenByAddress,
+        "service_token_by_address",
+        Quota::per_second(n(200)).allow_burst(n(1_000)),
+    ),
     // Who has stolen an access token does not guess the password with it.
     (Limit::ChangePassword, "change_password", Quota::per_minute(n(10)).allow_burst(n(10))),
     // A person does one in a second, a script some dozens.
@@ -73,6 +80,8 @@ pub enum Limit {
     RefreshByAddress,
     /// Steps of an OAuth sign-in from one address.
     OAuthByAddress,
+    /// Requests with a service token from one address.
+    ServiceTokenByAddress,
     /// Attempts to change one account's password.
     ChangePassword,
     /// Mutations of one account.
@@ -164,8 +173,9 @@ impl Limits {
 
     /// A registration of this e-mail. To be asked before a password is hashed.
     pub fn register(&self, address: IpAddr, email: &str) -> Result<(), Exceeded> {
-        self.check(Limit::Register, canonical(email))?;
-        self.check(Limit::RegisterByAddress, network(address))
+        // The address first: who is stopped by it takes nothing from the e-mail's owner.
+        self.check(Limit::RegisterByAddress, network(address))?;
+        self.check(Limit::Register, canonical(email))
     }
 
     /// A renewal of this session.

@@ -201,9 +201,14 @@ async fn serve(
         head_within: config.header_timeout,
         body_within: config.body_timeout,
     };
+    let bounds = Bounds {
+        head: config.header_timeout,
+        connections: config.connections,
+        per_address: config.connections_per_address,
+        proxies: edge.proxies.clone(),
+    };
     let oauth = Arc::new(OAuth::new(providers, &app.bus.keys().derived("oauth cookie")));
     let shared = Shared { schema: schema(app.clone()), app, edge, oauth };
-    let bounds = Bounds { head: config.header_timeout, connections: config.connections };
     let server = serve::serve(listener, router(shared), bounds, stop.clone());
     let overdue = async {
         stop.cancelled().await;

@@ -64,8 +64,8 @@ impl SignedIn {
         let start = SessionCommand::Start {
             user_id,
             token: self.token.clone(),
-            ip: client.ip.clone().map(Personal::new),
-            user_agent: client.user_agent.clone().map(Personal::new),
+            ip: client.ip.clone(),
+            user_agent: client.user_agent.clone(),
         };
         unit.handle(&mut session, start).await
     }
@@ -75,9 +75,9 @@ impl SignedIn {
 #[derive(Clone, Debug, Default)]
 pub struct Client {
     /// Its address.
-    pub ip: Option<String>,
+    pub ip: Option<Personal<String>>,
     /// Its `User-Agent`.
-    pub user_agent: Option<String>,
+    pub user_agent: Option<Personal<String>>,
 }
 
 fn hash_of(refresh_token: &str) -> TokenHash {
@@ -145,8 +145,12 @@ pub struct LogIn {
     pub session: SignedIn,
     user_id: UserId,
     client: Client,
-    /// The hash that was compared, and one with today's cost, where it has an older.
-    renewal: Option<(Personal<String>, Personal<String>)>,
+    passwords: Passwords,
+    password: SecretString,
+    /// The hash that was compared.
+    compared: Option<Personal<String>>,
+    /// One with today's cost, where it has an older.
+    renewal: Option<Personal<String>>,
 }
 
 impl LogIn {
@@ -158,7 +162,6 @@ impl LogIn {
         password: SecretString,
         client: Client,
     ) -> Result<Self, CommandError> {
-        let refused = || Refusal::new("INVALID_CREDENTIALS", "e-mail or password is wrong");
         let holder = match Email::parse(email) {
             Ok(email) => bus.log().holder("user.email", &email_claim(bus, &email)).await?,
             Err(_) => None,
@@ -169,22 +172,27 @@ impl LogIn {
         };
         let hash = user.aggregate.password_hash();
         if !passwords.verify(password.clone(), hash).await? {
-            return Err(refused().into());
+            return Err(wrong_credentials().into());
         }
         let renewal = match hash {
             Some(hash) if passwords.is_outdated(hash) => {
-                Some((hash.clone(), passwords.hash(&Password::known(password)).await?))
+                Some(passwords.hash(&Password::known(password.clone())).await?)
             }
             Some(_) | None => None,
         };
-        let session = SignedIn::begin(Utc::now());
-        Ok(Self { session, user_id: UserId(user.id), client, renewal })
+        let (session, passwords) = (SignedIn::begin(Utc::now()), passwords.clone());
+        let (user_id, compared) = (UserId(user.id), hash.cloned());
+        Ok(Self { session, user_id, client, passwords, password, compared, renewal })
     }
 
     /// Who signs in.
     pub fn user_id(&self) -> UserId {
         self.user_id
     }
+}
+
+fn wrong_credentials() -> Refusal {
+    Refusal::new("INVALID_CREDENTIALS", "e-mail or password is wrong")
 }
 
 fn email_claim(bus: &crate::Bus, email: &Email) -> String {
@@ -198,12 +206,15 @@ impl UseCase for LogIn {
 
     async fn decide(&self, unit: &mut Unit<'_>) -> Result<(), CommandError> {
         let mut user = unit.load::<User>(self.user_id.0).await?;
+        // Another password may have been set since this one was compared.
+        let is_as_compared = user.aggregate.password_hash() == self.compared.as_ref();
+        let hash = user.aggregate.password_hash();
+        if !is_as_compared && !self.passwords.verify(self.password.clone(), hash).await? {
+            return Err(wrong_credentials().into());
+        }
         let session_id = self.session.session_id;
         unit.handle(&mut user, UserCommand::LogIn { session_id }).await?;
-        // Another password may have been set since the old one was compared.
-        if let Some((compared, password_hash)) = self.renewal.clone()
-            && user.aggregate.password_hash() == Some(&compared)
-        {
+        if let Some(password_hash) = self.renewal.clone().filter(|_| is_as_compared) {
             unit.handle(&mut user, UserCommand::ChangePassword { password_hash }).await?;
         }
         self.session.start(unit, self.user_id, &self.client).await
@@ -242,8 +253,8 @@ enum Standing {
     Foreign,
 }
 
-/// The most replacements that an old token is followed through: more than 30 days of them.
-const GENERATIONS_MAX: u32 = 100_000;
+/// The most replacements that an old token is followed through: in 30 days one every two minutes.
+const GENERATIONS_MAX: u32 = 21_600;
 
 impl Presented {
     fn parse(refresh_token: &str) -> Result<Self, Refusal> {

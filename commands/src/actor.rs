@@ -58,8 +58,8 @@ impl Actor {
     }
 }
 
-/// A command's circumstances.
-#[derive(Clone, Debug)]
+/// A command's circumstances. It has no `Debug`: an input may hold a password.
+#[derive(Clone)]
 pub struct Envelope {
     /// Who sends it.
     pub actor: Actor,

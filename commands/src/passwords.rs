@@ -1,6 +1,7 @@
 //! Passwords: parsed at the edge, hashed by bcrypt away from the async threads.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use orion_domain::values::Personal;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -14,6 +15,9 @@ const BYTES_MAX: usize = 72;
 
 /// The fewest characters of a new password.
 const CHARS_MIN: usize = 12;
+
+/// The most hashes that wait; more would be answered after everybody has given up.
+const WAITING_MAX: usize = 256;
 
 /// Passwords that are long enough and that everybody tries first; in lower case, without repeats
 /// and sequences, which [`is_common`] finds by itself.
@@ -96,6 +100,8 @@ fn is_common(raw: &str) -> bool {
 pub struct Passwords {
     cost: u32,
     permits: Arc<Semaphore>,
+    /// How many hashes are being made or waited for.
+    waiting: Arc<AtomicUsize>,
     /// Compared with when there is no such user, so that the answer takes as long.
     decoy: Arc<str>,
 }
@@ -106,7 +112,12 @@ impl Passwords {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let decoy = bcrypt::hash("a password that nobody has", cost)
             .map_err(|error| CommandError::Hash(error.into()))?;
-        Ok(Self { cost, permits: Arc::new(Semaphore::new(cores)), decoy: decoy.into() })
+        Ok(Self {
+            cost,
+            permits: Arc::new(Semaphore::new(cores)),
+            waiting: Arc::default(),
+            decoy: decoy.into(),
+        })
     }
 
     /// The bcrypt hash of a new password.
@@ -147,12 +158,26 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> Result<T, bcrypt::BcryptError> + Send + 'static,
     ) -> Result<T, CommandError> {
+        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _one_less = OneLess(&self.waiting);
+        if waiting >= WAITING_MAX {
+            return Err(CommandError::Overloaded);
+        }
         // The semaphore is never closed, and without it the work may as well go on.
         let _permit = self.permits.acquire().await.ok();
         match spawn_blocking(work).await {
             Ok(result) => result.map_err(|error| CommandError::Hash(error.into())),
             Err(panic) => Err(CommandError::Hash(panic.into())),
         }
+    }
+}
+
+/// Counts one down when it is dropped, also when whoever waits has gone.
+struct OneLess<'a>(&'a AtomicUsize);
+
+impl Drop for OneLess<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -217,7 +217,8 @@ pub fn payload_of(event: &Event) -> Result<Value, serde_json::Error> {
 /// True of a payload that has personal values.
 pub fn is_marked(payload: &Value) -> bool {
     match payload {
-        Value::Object(fields) => fields.iter().any(|(key, below)| key == MARK || is_marked(below)),
+        Value::Object(fields) if fields.len() == 1 && fields.contains_key(MARK) => true,
+        Value::Object(fields) => fields.values().any(is_marked),
         Value::Array(items) => items.iter().any(is_marked),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use orion_store::MasterKeys;
 use orion_store::keys::parse_key;
+use secrecy::{ExposeSecret as _, SecretString};
 
 /// Where the master key is.
 #[derive(Debug, Args)]
 pub struct MasterKeySettings {
     /// 32 bytes in base64; unset: the file `master.key` in the data directory.
     #[arg(long, env = "ORION_MASTER_KEY", hide_env_values = true, global = true)]
-    master_key: Option<String>,
+    master_key: Option<SecretString>,
 
     /// Earlier master keys, separated by commas, which still open what they wrapped.
     #[arg(
@@ -21,7 +22,7 @@ pub struct MasterKeySettings {
         value_delimiter = ',',
         global = true
     )]
-    master_key_old: Vec<String>,
+    master_key_old: Vec<SecretString>,
 }
 
 /// Why there is no master key.
@@ -47,10 +48,13 @@ impl MasterKeySettings {
         let text = match &self.master_key {
             Some(text) => text.clone(),
             None => std::fs::read_to_string(&path)
-                .map_err(|source| MasterKeyError::Missing { path, source })?,
+                .map_err(|source| MasterKeyError::Missing { path, source })?
+                .into(),
         };
-        let current = parse_key(&text).ok_or(MasterKeyError::Malformed("ORION_MASTER_KEY"))?;
-        let old: Option<Vec<_>> = self.master_key_old.iter().map(|text| parse_key(text)).collect();
+        let current =
+            parse_key(text.expose_secret()).ok_or(MasterKeyError::Malformed("ORION_MASTER_KEY"))?;
+        let old: Option<Vec<_>> =
+            self.master_key_old.iter().map(|text| parse_key(text.expose_secret())).collect();
         let old = old.ok_or(MasterKeyError::Malformed("ORION_MASTER_KEY_OLD"))?;
         Ok(MasterKeys::new(&current, &old))
     }

@@ -83,7 +83,7 @@ impl Commit {
         events: &[A::Event],
     ) -> Result<(), StoreError> {
         let payloads: Vec<Value> = events.iter().map(event::payload).collect::<Result<_, _>>()?;
-        if payloads.iter().any(event::is_marked) {
+        if event::is_personal(A::TYPE) && payloads.iter().any(event::is_marked) {
             return Err(StoreError::Unsealed);
         }
         self.append_sealed::<A>(aggregate_id, version, events, payloads);

@@ -32,6 +32,12 @@ pub enum StoreError {
         #[source]
         source: crate::vault::ReadError,
     },
+    /// The events and the tree of hashes do not go together; `verify` says what is wrong.
+    #[error("the log cannot be sealed after position {position}")]
+    Unsealable {
+        /// The newest position that is sealed.
+        position: crate::record::Position,
+    },
     /// A stored event has an id or metadata that Orion never writes.
     #[error("the event at position {position} is malformed")]
     Malformed {

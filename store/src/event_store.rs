@@ -88,9 +88,10 @@ impl EventStore {
     ) -> Result<(), StoreError> {
         let mut payloads: Vec<Value> =
             events.iter().map(event::payload).collect::<Result<_, _>>()?;
-        if let Some(subject) = aggregate.subject(id) {
+        if event::is_personal(A::TYPE) {
             for (event, payload) in events.iter().zip(&mut payloads) {
                 if event::is_marked(payload) {
+                    let subject = aggregate.subject(id).ok_or(StoreError::Unsealed)?;
                     let place = place::<A>(id, event.event_type(), event.event_version());
                     self.sealing_key(commit, subject).await?.seal_marked(&place, payload);
                 }

@@ -51,7 +51,7 @@ struct ServerKeys {
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     /// The database's keys were wrapped by another master key.
-    #[error("the database was begun with another master key")]
+    #[error("the database was begun with another master key, or has keys that another one wrapped")]
     Foreign,
     /// PostgreSQL refused or could not be reached.
     #[error("reading the keys of the database")]
@@ -111,6 +111,18 @@ impl Keys {
             refresh: load(&mut connection, &masters, "refresh").await?,
             links: load(&mut connection, &masters, "links").await?,
         };
+        // Not only these: a key that nobody opens any more would be found when somebody is missing.
+        let ids: Vec<&str> = masters.0.iter().map(|master| master.id.as_str()).collect();
+        let is_foreign: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM data_keys
+                            WHERE wrapped IS NOT NULL AND split_part(wrapped, '.', 1) <> ALL ($1))",
+        )
+        .bind(ids)
+        .fetch_one(&mut *connection)
+        .await?;
+        if is_foreign {
+            return Err(KeysError::Foreign);
+        }
         Ok(Self { masters, keys: Arc::new(keys) })
     }
 

@@ -70,6 +70,17 @@ impl Log {
         &self.keys
     }
 
+    /// True while this server's key for unique values is the database's; false after its rotation,
+    /// until the server is started anew. Asks the database.
+    pub async fn claims_key_holds(&self) -> Result<bool, StoreError> {
+        let known: Option<String> =
+            sqlx::query_scalar("SELECT fingerprint FROM server_keys WHERE name = 'claims'")
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(StoreError::database("reading the claims key"))?;
+        Ok(known == Some(self.keys.claims_fingerprint()))
+    }
+
     /// The keys of the subjects of personal values.
     pub fn vault(&self) -> &Vault {
         &self.vault

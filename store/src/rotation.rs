@@ -15,10 +15,22 @@ use crate::vault::{Vault, data_key_place};
 /// How many keys or events are read at a time.
 const BATCH_MAX: i64 = 1_000;
 
-/// Wraps every key of the database by the present master key. Says how many it had to.
+/// Wraps every key of the database by the present master key, until it finds none that another has
+/// wrapped. Says how many it had to.
 ///
 /// Servers may run meanwhile, as long as each of them opens both master keys.
 pub async fn rewrap_keys(pool: &PgPool, masters: &MasterKeys) -> Result<usize, StoreError> {
+    let mut rewrapped = 0;
+    loop {
+        // A server may still have wrapped one by the old key behind this one's back.
+        match rewrap_once(pool, masters).await? {
+            0 => return Ok(rewrapped),
+            more => rewrapped += more,
+        }
+    }
+}
+
+async fn rewrap_once(pool: &PgPool, masters: &MasterKeys) -> Result<usize, StoreError> {
     let database = || StoreError::database("wrapping keys again");
     let server_keys: Vec<(String, String)> =
         sqlx::query_as("SELECT name, wrapped FROM server_keys")

@@ -13,6 +13,7 @@ use sqlx::postgres::PgListener;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::log::{head, read};
@@ -99,6 +100,23 @@ impl Tail {
         let limit = i64::try_from(limit).unwrap_or(READ_MAX).min(READ_MAX);
         let events = read(&self.pool, after, limit).await?;
         Ok(events.into_iter().map(Arc::new).collect())
+    }
+
+    /// Waits until there are events after a position; `None` when the tail was stopped.
+    pub async fn beyond(&self, after: Position) -> Option<Position> {
+        let mut head = self.head.clone();
+        let reached = head.wait_for(|head| *head > after).await;
+        reached.ok().map(|head| *head)
+    }
+
+    /// True when none of these streams has an event after a position, as far as the tail has read.
+    pub fn is_quiet(&self, after: Position, streams: &[Uuid]) -> bool {
+        if *self.head.borrow() <= after {
+            return true;
+        }
+        let recent = self.recent_after(after, usize::MAX);
+        recent
+            .is_some_and(|events| events.iter().all(|event| !streams.contains(&event.aggregate_id)))
     }
 
     /// The events after a position, if the memory still reaches back to it.

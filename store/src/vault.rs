@@ -222,17 +222,26 @@ impl Vault {
 
     /// Destroys the keys that should be gone: a backup that is older than the log brings them back.
     /// Says how many there were.
-    pub async fn destroy_again(&self) -> Result<i64, StoreError> {
-        sqlx::query_scalar(
-            "SELECT count(destroy_data_key(k.subject)) FROM data_keys k
-             WHERE k.wrapped IS NOT NULL AND EXISTS (
-                 SELECT FROM events e
-                 WHERE e.event_type IN ('user.erased', 'social_account.erased')
-                   AND e.aggregate_id = k.subject::text)",
+    pub async fn destroy_again(&self) -> Result<usize, StoreError> {
+        let failed = || StoreError::database("destroying the keys of the erased");
+        // Also where there is no row at all: the events say that there was a key.
+        let alive: Vec<Uuid> = sqlx::query_scalar(
+            "SELECT DISTINCT e.aggregate_id::uuid FROM events e
+             LEFT JOIN data_keys k ON k.subject = e.aggregate_id::uuid
+             WHERE e.event_type IN ('user.erased', 'social_account.erased')
+               AND (k.subject IS NULL OR k.wrapped IS NOT NULL)",
         )
-        .fetch_one(&self.pool)
+        .fetch_all(&self.pool)
         .await
-        .map_err(StoreError::database("destroying the keys of the erased"))
+        .map_err(failed())?;
+        if !alive.is_empty() {
+            sqlx::query("SELECT destroy_data_key(subject) FROM unnest($1::uuid[]) AS s (subject)")
+                .bind(&alive)
+                .execute(&self.pool)
+                .await
+                .map_err(failed())?;
+        }
+        Ok(alive.len())
     }
 
     /// What a ciphertext says that [`SealingKey::seal_text`] made for the same place.

@@ -16,7 +16,7 @@ use crate::graphql::context::App;
 pub(super) async fn machine(app: &App, bearer: &str) -> Result<Actor, AuthError> {
     let presented = ServiceSecret::parse(bearer).ok_or(AuthError::Invalid)?;
     let id = presented.id();
-    let known = if rights_are_in_tables(app) { in_tables(app, id.0).await? } else { None };
+    let known = if rights_are_in_tables(app, &[id.0]) { in_tables(app, id.0).await? } else { None };
     let credential = match known {
         Some(credential) => Some(credential),
         // The tables may be behind a token that was just issued, or stand: the log is not, and does not.

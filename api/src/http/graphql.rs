@@ -125,6 +125,7 @@ fn refused(error: AuthError) -> axum::response::Response {
 pub(super) fn auth_error(error: AuthError) -> async_graphql::Error {
     match error {
         AuthError::Invalid => coded("the access token is not valid", "UNAUTHENTICATED"),
+        AuthError::Exceeded(exceeded) => exceeded.into(),
         AuthError::Database(_) | AuthError::Store(_) => internal(error),
     }
 }

@@ -24,7 +24,8 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{from_fn_with_state, map_request, map_response};
 use axum::response::Response;
 use axum::routing::{get, post};
-use orion_commands::Client;
+use orion_commands::{Client, ServiceSecret};
+use orion_domain::values::Personal;
 use tower::util::option_layer;
 use tower_http::limit::RequestBodyLimitLayer;
 
@@ -34,9 +35,13 @@ pub use self::sender::{Sender, TrustedProxies};
 use crate::auth::{AuthError, actor};
 use crate::graphql::OrionSchema;
 use crate::graphql::context::{App, Caller};
+use crate::limits::Limit;
 
 /// The largest request, and the largest message on a socket, in bytes.
 const BODY_MAX: usize = 1_048_576;
+
+/// How much of a `User-Agent` is kept.
+const USER_AGENT_CHARS_MAX: usize = 512;
 
 /// What handlers share.
 #[derive(Clone)]
@@ -126,6 +131,10 @@ async fn caller(app: &App, sender: &Sender) -> Result<Caller, AuthError> {
 
 /// Recognises the caller by a token that came otherwise.
 async fn caller_with(app: &App, sender: &Sender, token: Option<&str>) -> Result<Caller, AuthError> {
+    if token.is_some_and(ServiceSecret::is_one) {
+        // Whoever makes one up costs as much to find out as one who has one.
+        app.limits.by_address(Limit::ServiceTokenByAddress, sender.address)?;
+    }
     let actor = actor(app, token).await?;
     let traceparent = sender.text("traceparent").filter(|text| is_traceparent(text));
     let user_agent = sender.text(USER_AGENT.as_str());
@@ -135,8 +144,9 @@ async fn caller_with(app: &App, sender: &Sender, token: Option<&str>) -> Result<
         request_id: sender.request_id.clone(),
         traceparent: traceparent.map(str::to_owned),
         client: Client {
-            ip: Some(sender.address.to_string()),
-            user_agent: user_agent.map(str::to_owned),
+            ip: Some(Personal::new(sender.address.to_string())),
+            user_agent: user_agent
+                .map(|text| Personal::new(text.chars().take(USER_AGENT_CHARS_MAX).collect())),
         },
     })
 }

@@ -38,7 +38,8 @@ impl TrustedProxies {
         networks.map(parse).collect::<Result<_, _>>().map(Self)
     }
 
-    fn contain(&self, address: IpAddr) -> bool {
+    /// True of an address that is one of them.
+    pub fn contain(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 
@@ -67,7 +68,7 @@ fn forwarded(item: &str) -> Option<IpAddr> {
 }
 
 /// What is known of who sent a request, before anybody has looked at a token.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Sender {
     /// The client's address.
     pub address: IpAddr,

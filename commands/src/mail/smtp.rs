@@ -40,6 +40,9 @@ impl SmtpMailer {
     /// Sends by the server of a URL: `smtps://user:password@host:port` speaks TLS from the start,
     /// `smtp://…?tls=required` upgrades to it, `smtp://…` does without. `from` is the sender.
     pub fn new(url: &str, from: &str) -> Result<Self, MailSettingError> {
+        if is_telling_a_password(url) {
+            return Err(MailSettingError::Url);
+        }
         let builder = AsyncSmtpTransport::<Tokio1Executor>::from_url(url);
         let builder = builder.map_err(|_| MailSettingError::Url)?;
         let from = from.parse().map_err(|_| MailSettingError::From)?;
@@ -90,6 +93,15 @@ impl SmtpMailer {
         message.headers_mut().insert_raw(HeaderValue::new(name, "auto-generated".to_owned()));
         Some(message)
     }
+}
+
+/// True of an address with user and password that would go over the network in clear.
+fn is_telling_a_password(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("smtp://") else { return false };
+    let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let Some((_, host)) = authority.rsplit_once('@') else { return false };
+    let is_here = ["localhost", "127.0.0.1", "[::1]"].iter().any(|here| host.starts_with(here));
+    !is_here && !query.split('&').any(|option| option == "tls=required")
 }
 
 impl Mailer for SmtpMailer {
@@ -153,6 +165,25 @@ mod tests {
         for bad in ["", "orion", "Orion <orion>", "a@b.org, c@d.org", "a@b.org\r\nBcc: c@d.org"] {
             let refused = SmtpMailer::new("smtp://localhost", bad).map(|_| ());
             assert_eq!(refused, Err(MailSettingError::From), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_sent_by_tls_or_not_off_this_machine() {
+        for good in [
+            "smtps://ada:secret@mail.example.org",
+            "smtp://ada:secret@mail.example.org:587?tls=required",
+            "smtp://ada:secret@localhost:25",
+            "smtp://mail.example.org:25",
+        ] {
+            assert!(!is_telling_a_password(good), "{good}");
+        }
+        for bad in [
+            "smtp://ada:secret@mail.example.org",
+            "smtp://ada:secret@mail.example.org:25?tls=opportunistic",
+        ] {
+            assert!(is_telling_a_password(bad), "{bad}");
+            assert!(SmtpMailer::new(bad, "orion@example.org").is_err(), "{bad}");
         }
     }
 }

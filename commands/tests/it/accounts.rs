@@ -6,7 +6,7 @@ use orion_commands::{
     Actor, Bus, ChangePassword, Client, CommandError, Done, LogIn, ManageUser, Password, Passwords,
     Refresh, Register, Single,
 };
-use orion_domain::values::{Email, Name, Role, SessionId, UserId};
+use orion_domain::values::{Email, Name, Personal, Role, SessionId, UserId};
 use orion_domain::{Session, SessionCommand, User, UserCommand};
 use orion_store::Position;
 use secrecy::ExposeSecret as _;
@@ -14,12 +14,16 @@ use uuid::Uuid;
 
 use crate::fixtures::{World, admin, code, refusal};
 
+fn personal(text: &str) -> Personal<String> {
+    Personal::new(text.to_owned())
+}
+
 const PASSWORD: &str = "correct horse battery";
 
 async fn register_as(world: &World, email: &str) -> Register {
     let (email, name) = (Email::parse(email).unwrap(), Name::parse("Ada").unwrap());
     let password = Password::parse(PASSWORD).unwrap();
-    let client = Client { ip: Some("::1".to_owned()), user_agent: Some("test".to_owned()) };
+    let client = Client { ip: Some(personal("::1")), user_agent: Some(personal("test")) };
     Register::new(&world.passwords, email, password, name, client).await.unwrap()
 }
 

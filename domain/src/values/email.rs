@@ -11,6 +11,9 @@ impl Email {
     /// The most characters that the documented column holds.
     pub const MAX_CHARS: usize = 512;
 
+    /// The domain of the addresses that stand in the place of erased ones (RFC 2606: of nobody).
+    pub const ERASED_DOMAIN: &str = "erased.invalid";
+
     /// Accepts an address; white space around it goes, upper case becomes lower case, so that
     /// one mailbox cannot be registered twice by spelling it otherwise.
     pub fn parse(raw: &str) -> Result<Self, ValueError> {
@@ -29,8 +32,11 @@ impl Email {
         let options =
             email_address::Options::default().without_display_text().without_domain_literal();
         match email_address::EmailAddress::parse_with_options(&address, options) {
-            Ok(_) => Ok(Self(address)),
-            Err(_) => Err(ValueError::Malformed { what: WHAT, expected: "an e-mail address" }),
+            // Whoever had such a one would stand where somebody else is to be erased.
+            Ok(parsed) if parsed.domain() != Self::ERASED_DOMAIN => Ok(Self(address)),
+            Ok(_) | Err(_) => {
+                Err(ValueError::Malformed { what: WHAT, expected: "an e-mail address" })
+            }
         }
     }
 
@@ -59,6 +65,8 @@ mod tests {
             "a b@example.org",
             "Ada <a@example.org>",
             "a\0@b.org",
+            "erased-1@erased.invalid",
+            "anybody@Erased.Invalid",
         ] {
             assert!(Email::parse(bad).is_err(), "{bad:?}");
         }

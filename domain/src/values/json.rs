@@ -13,8 +13,15 @@ impl Json {
     /// The most bytes that its text may have.
     pub const MAX_BYTES: usize = 262_144;
 
+    /// How deep lists and objects may be nested: well below what a parser of JSON bears, for a value
+    /// that could be written and not read again would stop whoever reads the log.
+    pub const MAX_DEPTH: usize = 64;
+
     /// Accepts any JSON value within the bounds; `what` names it in the refusal.
     pub fn parse(raw: Value, what: &'static str) -> Result<Self, ValueError> {
+        if is_deeper(&raw, Self::MAX_DEPTH) {
+            return Err(ValueError::TooDeep { what, max_depth: Self::MAX_DEPTH });
+        }
         if has_nul(&raw) {
             return Err(ValueError::NulCharacter { what });
         }
@@ -44,6 +51,16 @@ impl Json {
     }
 }
 
+/// True of a value with more than so many lists and objects within each other.
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    let mut below: Box<dyn Iterator<Item = &Value>> = match value {
+        Value::Array(items) => Box::new(items.iter()),
+        Value::Object(fields) => Box::new(fields.values()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return false,
+    };
+    levels == 0 || below.any(|value| is_deeper(value, levels - 1))
+}
+
 fn has_nul(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains('\0'),
@@ -66,6 +83,14 @@ mod tests {
             assert_eq!(Json::parse(bad, "x"), Err(ValueError::NulCharacter { what: "x" }));
         }
         assert!(Json::parse(json!({"a": [1, null, "é"]}), "x").is_ok());
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let nested = |levels| (0..levels).fold(json!(1), |inner, _| json!([inner]));
+        assert!(Json::parse(nested(Json::MAX_DEPTH), "x").is_ok());
+        let deeper = Json::parse(nested(Json::MAX_DEPTH + 1), "x");
+        assert!(matches!(deeper, Err(ValueError::TooDeep { .. })));
     }
 
     #[test]

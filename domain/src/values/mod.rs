@@ -78,6 +78,14 @@ pub enum ValueError {
         /// The bounds in words.
         expected: &'static str,
     },
+    /// A JSON value with too many lists and objects within each other.
+    #[error("{what} must be nested at most {max_depth} levels deep")]
+    TooDeep {
+        /// The kind of value, in words.
+        what: &'static str,
+        /// The limit.
+        max_depth: usize,
+    },
     /// A JSON value whose text is too large to keep.
     #[error("{what} must be at most {max_bytes} bytes of JSON")]
     TooLarge {
@@ -93,6 +101,7 @@ impl Rejection for ValueError {
         match self {
             Self::Empty { .. } => "EMPTY",
             Self::TooLong { .. } | Self::TooLarge { .. } => "TOO_LONG",
+            Self::TooDeep { .. } => "TOO_DEEP",
             Self::NulCharacter { .. } => "INVALID_CHARACTER",
             Self::Malformed { .. } => "MALFORMED",
             Self::OutOfRange { .. } => "OUT_OF_RANGE",

@@ -149,7 +149,7 @@ impl AccountMutation {
         change_own(ctx, args, || Ok(UserCommand::UpdateProfile(input.parse()?))).await
     }
 
-    /// Replaces the caller's password.
+    /// Replaces the caller's password, and ends the caller's other sessions.
     async fn change_password(
         &self,
         ctx: &Context<'_>,
@@ -168,7 +168,14 @@ impl AccountMutation {
                 new: Password::parse(&new_password).map_err(at_field)?,
             })
         };
-        let outcome = ctx.command(Action::ManageOwnAccount, args, build).await?;
+        let mut outcome = ctx.command(Action::ManageOwnAccount, args, build).await?;
+        // Whoever knew the old password may have a session.
+        if outcome.errors.is_empty()
+            && let Actor::User { id, session_id, .. } = ctx.caller().actor
+            && let Some(refusal) = revoke_others(ctx, &ctx.envelope(), id, session_id).await?
+        {
+            outcome.errors.push(refusal.into());
+        }
         Ok(UserPayload { id: own_id(ctx, &outcome), outcome })
     }
 
@@ -303,8 +310,8 @@ fn is_over(code: &str) -> bool {
     code == SessionError::Revoked.code()
 }
 
-/// Ends all sessions of a user but the one that logs out: while that one lives, the logout can be
-/// sent again, should the read model be too far behind to know them all.
+/// Ends all sessions of a user but the one that asks: while that one lives, it can ask again, should
+/// the read model be too far behind to know them all.
 async fn revoke_others(
     ctx: &Context<'_>,
     envelope: &Envelope,
