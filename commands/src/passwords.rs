@@ -1,6 +1,7 @@
 //! Passwords: parsed at the edge, hashed by bcrypt away from the async threads.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use orion_domain::values::Personal;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -98,6 +99,7 @@ pub struct Passwords {
     permits: Arc<Semaphore>,
     /// Compared with when there is no such user, so that the answer takes as long.
     decoy: Arc<str>,
+    hashes: Arc<AtomicU64>,
 }
 
 impl Passwords {
@@ -106,7 +108,13 @@ impl Passwords {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let decoy = bcrypt::hash("a password that nobody has", cost)
             .map_err(|error| CommandError::Hash(error.into()))?;
-        Ok(Self { cost, permits: Arc::new(Semaphore::new(cores)), decoy: decoy.into() })
+        let (permits, hashes) = (Arc::new(Semaphore::new(cores)), Arc::default());
+        Ok(Self { cost, permits, decoy: decoy.into(), hashes })
+    }
+
+    /// How many passwords were hashed so far, to set or to compare them.
+    pub fn hashes(&self) -> u64 {
+        self.hashes.load(Ordering::Relaxed)
     }
 
     /// The bcrypt hash of a new password.
@@ -149,6 +157,7 @@ impl Passwords {
     ) -> Result<T, CommandError> {
         // The semaphore is never closed, and without it the work may as well go on.
         let _permit = self.permits.acquire().await.ok();
+        self.hashes.fetch_add(1, Ordering::Relaxed);
         match spawn_blocking(work).await {
             Ok(result) => result.map_err(|error| CommandError::Hash(error.into())),
             Err(panic) => Err(CommandError::Hash(panic.into())),

@@ -8,14 +8,17 @@
 mod accounts;
 mod bootstrap;
 mod contents;
+mod erasure;
 mod expire_trends;
 mod fixtures;
 mod mail;
 mod mark_published;
 mod oauth;
+mod people;
 mod publishing;
 mod reactors;
 mod receipts;
+mod remove_sessions;
 mod service_tokens;
 mod settings;
 mod smtp_sink;
