@@ -212,6 +212,10 @@ fn a_session_whose_last_token_has_expired_is_removed_once() {
     given::<Session>([session_started(), removed(&[FIRST_TOKEN])])
         .when(remove("2026-05-01T00:00:00Z"))
         .emits_nothing();
+    // Though a clock that is behind would still let it live.
+    given::<Session>([session_started(), removed(&[FIRST_TOKEN])])
+        .when(rotate("hash-1", "2026-03-01T11:59:59Z", second_token()))
+        .rejects(SessionError::Expired);
 }
 
 #[test]
