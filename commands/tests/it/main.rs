@@ -18,6 +18,7 @@ mod people;
 mod publishing;
 mod reactors;
 mod receipts;
+mod refresh_property;
 mod remove_sessions;
 mod service_tokens;
 mod settings;

@@ -39,7 +39,7 @@ pub async fn log_in(world: &World, email: &str, password: &str) -> Result<UserId
 pub async fn refresh(bus: &Bus, token: &str) -> Result<String, CommandError> {
     let refresh = Refresh::new(bus.keys(), token)?;
     bus.run(&orion_commands::Envelope::of(Actor::Anonymous), &refresh).await?;
-    Ok(refresh.session.refresh_token.expose_secret().to_owned())
+    Ok(refresh.session().refresh_token.expose_secret().to_owned())
 }
 
 pub async fn refresh_code(world: &World, token: &str) -> (&'static str, Option<&'static str>) {
@@ -65,7 +65,7 @@ pub async fn refresh_later(bus: &Bus, token: &str, seconds: i64) -> Result<Strin
     let now = Utc::now() + TimeDelta::seconds(seconds);
     let refresh = Refresh::at(bus.keys(), token, now)?;
     bus.run(&orion_commands::Envelope::of(Actor::Anonymous), &refresh).await?;
-    Ok(refresh.session.refresh_token.expose_secret().to_owned())
+    Ok(refresh.session().refresh_token.expose_secret().to_owned())
 }
 
 /// Registers a person and makes an admin of it.
