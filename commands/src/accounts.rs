@@ -1,5 +1,7 @@
 //! Opening an account, signing in, renewing and ending a session.
 
+use std::sync::{Mutex, PoisonError};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
@@ -223,15 +225,17 @@ impl UseCase for LogIn {
 
 /// Replaces a refresh token by its successor.
 ///
-/// A token that was replaced just now gets the same successor again: two tabs of one browser race.
-/// One that was replaced earlier is in two hands, and nobody knows which is the thief's: the session
-/// ends.
+/// A token that was replaced just now gets the one that lives now: tabs of one browser race, and one
+/// of them may be two tokens ahead. One that was replaced earlier is in two hands, and nobody knows
+/// which is the thief's: the session ends.
 #[derive(Debug)]
 pub struct Refresh {
-    /// The session, with the new token.
-    pub session: SignedIn,
+    /// With the successor of the token that was shown.
+    session: SignedIn,
     presented: Presented,
     now: DateTime<Utc>,
+    /// The token that lives, where another than that successor does.
+    living: Mutex<Option<SecretString>>,
 }
 
 /// A refresh token as a client shows it.
@@ -243,12 +247,12 @@ struct Presented {
 }
 
 /// What a refresh token is to its session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum Standing {
     /// The one that is alive, or a forgery of it; its hash tells.
     Newest,
-    /// Replaced this many times.
-    Replaced(u32),
+    /// Followed by this many others, of which the last is this one.
+    Replaced(u32, SecretString),
     /// Never of this session.
     Foreign,
 }
@@ -288,7 +292,7 @@ impl Presented {
         }
         let last = (0..steps).fold(self.clone(), |token, _| token.successor(keys));
         if hash_of(last.text.expose_secret()) == *hash {
-            Standing::Replaced(steps)
+            Standing::Replaced(steps, last.text)
         } else {
             Standing::Foreign
         }
@@ -310,7 +314,19 @@ impl Refresh {
         let presented = Presented::parse(refresh_token)?;
         let successor = presented.successor(keys).text.expose_secret().to_owned();
         let session = SignedIn::issue(presented.session_id, successor, now);
-        Ok(Self { session, presented, now })
+        Ok(Self { session, presented, now, living: Mutex::default() })
+    }
+
+    /// The session that is renewed.
+    pub fn session_id(&self) -> SessionId {
+        self.session.session_id
+    }
+
+    /// The session, with the token that the client is to show from now on.
+    pub fn session(&self) -> SignedIn {
+        let living = self.living.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let refresh_token = living.unwrap_or_else(|| self.session.refresh_token.clone());
+        SignedIn { refresh_token, ..self.session.clone() }
     }
 
     /// The session that a refresh token names, if the token is that session's newest.
@@ -338,7 +354,7 @@ impl UseCase for Refresh {
         let invalid = || Refusal::from(SessionError::InvalidToken);
         let user_id = session.aggregate.owner().ok_or_else(invalid)?;
         let standing = self.presented.standing(&session.aggregate, unit.keys());
-        if standing == Standing::Foreign {
+        if matches!(standing, Standing::Foreign) {
             return Err(invalid().into());
         }
         if session.aggregate.is_revoked() {
@@ -349,9 +365,13 @@ impl UseCase for Refresh {
             return Err(Refusal::from(UserError::Inactive).into());
         }
         match standing {
-            // The same successor again, which is alive.
-            Standing::Replaced(1) if session.aggregate.has_just_rotated(self.now) => Ok(()),
-            Standing::Replaced(_) => {
+            Standing::Replaced(steps, living)
+                if session.aggregate.has_just_replaced(steps as usize, self.now) =>
+            {
+                *self.living.lock().unwrap_or_else(PoisonError::into_inner) = Some(living);
+                Ok(())
+            }
+            Standing::Replaced(..) => {
                 unit.handle(&mut session, SessionCommand::ReportReuse).await?;
                 unit.refuse_after(SessionError::Reused.into());
                 Ok(())

@@ -1,7 +1,7 @@
 //! Passwords: parsed at the edge, hashed by bcrypt away from the async threads.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use orion_domain::values::Personal;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -104,6 +104,7 @@ pub struct Passwords {
     waiting: Arc<AtomicUsize>,
     /// Compared with when there is no such user, so that the answer takes as long.
     decoy: Arc<str>,
+    hashes: Arc<AtomicU64>,
 }
 
 impl Passwords {
@@ -117,7 +118,13 @@ impl Passwords {
             permits: Arc::new(Semaphore::new(cores)),
             waiting: Arc::default(),
             decoy: decoy.into(),
+            hashes: Arc::default(),
         })
+    }
+
+    /// How many passwords were hashed so far, to set or to compare them.
+    pub fn hashes(&self) -> u64 {
+        self.hashes.load(Ordering::Relaxed)
     }
 
     /// The bcrypt hash of a new password.
@@ -165,6 +172,7 @@ impl Passwords {
         }
         // The semaphore is never closed, and without it the work may as well go on.
         let _permit = self.permits.acquire().await.ok();
+        self.hashes.fetch_add(1, Ordering::Relaxed);
         match spawn_blocking(work).await {
             Ok(result) => result.map_err(|error| CommandError::Hash(error.into())),
             Err(panic) => Err(CommandError::Hash(panic.into())),

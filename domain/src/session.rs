@@ -195,13 +195,20 @@ impl Session {
         self.0.as_ref().map(|state| (state.generation, &state.token.token_hash))
     }
 
-    /// True while the newest token has only just replaced the one before.
-    pub fn has_just_rotated(&self, now: DateTime<Utc>) -> bool {
-        // A token lives for a fixed time, so its end tells when it was issued.
-        self.0.as_ref().is_some_and(|state| {
-            state.generation > 0
-                && now - (state.token.expires_at - REFRESH_TOKEN_TTL) <= REUSE_GRACE
-        })
+    /// True while a token has only just been replaced. `steps` is how many tokens have followed it,
+    /// the newest included.
+    pub fn has_just_replaced(&self, steps: usize, now: DateTime<Utc>) -> bool {
+        // A token lives for a fixed time, so the end of its successor tells when it was replaced.
+        let successor_ends = self.0.as_ref().and_then(|state| match steps {
+            0 => None,
+            1 if state.generation > 0 => Some(state.token.expires_at),
+            1 => None,
+            _ => {
+                let index = state.replaced.len().checked_sub(steps - 1)?;
+                state.replaced.get(index).map(|(_, expires_at)| *expires_at)
+            }
+        });
+        successor_ends.is_some_and(|ends| now - (ends - REFRESH_TOKEN_TTL) <= REUSE_GRACE)
     }
 
     /// True when somebody has ended the session.
@@ -284,7 +291,8 @@ impl AggregateRoot for Session {
                 if presented_hash != state.token.token_hash {
                     return Err(SessionError::InvalidToken);
                 }
-                if now >= state.token.expires_at {
+                // The clock of whoever removed it may be ahead of this one.
+                if state.removed || now >= state.token.expires_at {
                     return Err(SessionError::Expired);
                 }
                 let rotated = SessionEvent::Rotated {

@@ -119,10 +119,54 @@ fn with_codes(mut response: Response) -> Response {
 
 /// What it refuses, such as a wrong type or a missing field, is the caller's fault.
 fn name_the_fault(error: &mut ServerError) {
+    error.message = without_quotes(&error.message);
     let extensions = error.extensions.get_or_insert_default();
     if extensions.get("code").is_none() {
         let is_too_much = ["Query is nested too deep.", "Query is too complex."];
         let is_too_much = is_too_much.contains(&error.message.as_str());
         extensions.set("code", if is_too_much { "QUERY_TOO_COMPLEX" } else { "BAD_USER_INPUT" });
+    }
+}
+
+/// A message of async-graphql without what it quotes of the query or the variables: a value that is
+/// wrong may be a password in the wrong place.
+fn without_quotes(message: &str) -> String {
+    if message.starts_with(" --> ") {
+        let expected = message.rsplit_once("\n  = ").map_or("", |(_, expected)| expected);
+        return format!("the query does not parse: {expected}");
+    }
+    let Some((expected, found)) = message.split_once(", found ") else {
+        return message.to_owned();
+    };
+    if !expected.contains("Expected input type \"") {
+        return message.to_owned();
+    }
+    match found.rfind(" (occurred while parsing ") {
+        Some(at) => format!("{expected}{}", &found[at..]),
+        None => expected.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_quote_nothing() {
+        for (message, shown) in [
+            (
+                " --> 1:5\n  |\n1 | { secret \n  |     ^---\n  |\n  = expected selection_set",
+                "the query does not parse: expected selection_set",
+            ),
+            (
+                "Failed to parse \"Login\": Expected input type \"String\", found {\"a, found \": 1}. \
+                 (occurred while parsing \"Login\")",
+                "Failed to parse \"Login\": Expected input type \"String\" (occurred while parsing \"Login\")",
+            ),
+            ("Expected input type \"Login\", found [\"secret\"].", "Expected input type \"Login\""),
+            ("Unknown field \"x\" on type \"User\".", "Unknown field \"x\" on type \"User\"."),
+        ] {
+            assert_eq!(without_quotes(message), shown);
+        }
     }
 }

@@ -42,6 +42,8 @@ pub struct Server {
 #[derive(Clone, Debug)]
 pub struct Settings {
     variables: Vec<(&'static str, String)>,
+    /// What to do other than to serve.
+    command: Option<&'static str>,
 }
 
 /// Where a server keeps its keys, and its embedded PostgreSQL if it has one.
@@ -74,7 +76,13 @@ impl Settings {
             ("ORION_MASTER_KEY", MASTER_KEY),
             ("ORION_RATE_LIMITS", "off"),
         ];
-        Self { variables: variables.map(|(name, value)| (name, value.to_owned())).to_vec() }
+        let variables = variables.map(|(name, value)| (name, value.to_owned())).to_vec();
+        Self { variables, command: None }
+    }
+
+    /// For a command other than to serve.
+    pub fn doing(self, command: &'static str) -> Self {
+        Self { command: Some(command), ..self }
     }
 
     /// With another value of a variable.
@@ -94,6 +102,7 @@ impl Settings {
     fn spawn(&self, data_dir: &DataDir) -> Child {
         let file = |name| File::create(data_dir.path().join(name)).unwrap();
         Command::new(env!("CARGO_BIN_EXE_orion"))
+            .args(self.command)
             .env_clear()
             .envs(
                 ["PATH", "HOME", "TMPDIR", "LANG"]

@@ -116,15 +116,33 @@ fn a_reported_reuse_ends_the_session() {
 }
 
 #[test]
-fn a_rotation_is_recent_for_ten_seconds() {
-    let issued = at("2026-03-01T12:00:00Z");
-    let token = Token { expires_at: issued + REFRESH_TOKEN_TTL, ..second_token() };
-    let rotated = SessionEvent::Rotated { user_id: ADA, previous: FIRST_TOKEN, token };
-    let session = fold::<Session>([session_started(), rotated]);
-    assert!(session.has_just_rotated(at("2026-03-01T12:00:10Z")));
-    assert!(!session.has_just_rotated(at("2026-03-01T12:00:10.001Z")));
+fn a_token_was_just_replaced_for_ten_seconds() {
+    let rotated = |issued: &str, previous| {
+        let token = Token { expires_at: at(issued) + REFRESH_TOKEN_TTL, ..second_token() };
+        SessionEvent::Rotated { user_id: ADA, previous, token }
+    };
+    let first = rotated("2026-03-01T12:00:00Z", FIRST_TOKEN);
+    let second = rotated("2026-03-01T12:00:07Z", SECOND_TOKEN);
+    let session = fold::<Session>([session_started(), first.clone()]);
+    assert!(session.has_just_replaced(1, at("2026-03-01T12:00:10Z")));
+    assert!(!session.has_just_replaced(1, at("2026-03-01T12:00:10.001Z")));
     assert_eq!(session.generation(), Some((1, &token_hash("hash-2"))));
-    assert!(!fold::<Session>([session_started()]).has_just_rotated(issued));
+
+    // Each token has its own ten seconds, whatever has followed.
+    let session = fold::<Session>([session_started(), first, second]);
+    assert!(session.has_just_replaced(1, at("2026-03-01T12:00:17Z")));
+    assert!(session.has_just_replaced(2, at("2026-03-01T12:00:10Z")));
+    assert!(!session.has_just_replaced(2, at("2026-03-01T12:00:10.001Z")));
+
+    let now = at("2026-03-01T12:00:00Z");
+    let begun = fold::<Session>([session_started()]);
+    for steps in [0, 1, 2, usize::MAX] {
+        assert!(!begun.has_just_replaced(steps, now), "{steps}");
+        assert!(!fold::<Session>([]).has_just_replaced(steps, now), "{steps}");
+    }
+    for steps in [0, 3, usize::MAX] {
+        assert!(!session.has_just_replaced(steps, now), "{steps}");
+    }
 }
 
 #[test]
@@ -212,6 +230,10 @@ fn a_session_whose_last_token_has_expired_is_removed_once() {
     given::<Session>([session_started(), removed(&[FIRST_TOKEN])])
         .when(remove("2026-05-01T00:00:00Z"))
         .emits_nothing();
+    // Though a clock that is behind would still let it live.
+    given::<Session>([session_started(), removed(&[FIRST_TOKEN])])
+        .when(rotate("hash-1", "2026-03-01T11:59:59Z", second_token()))
+        .rejects(SessionError::Expired);
 }
 
 #[test]
