@@ -149,6 +149,7 @@ fn admin_password(config: &Config) -> Result<((Password, String), bool), StartEr
 /// What was made ready in the database.
 struct Opened {
     pool: PgPool,
+    queries: PgPool,
     bus: Bus,
     passwords: Passwords,
     /// True when this start has made the admin.
@@ -165,6 +166,8 @@ async fn open(
 ) -> Result<Opened, StartError> {
     orion_store::migrate(config.migrate_database_url.as_deref().unwrap_or(url), url).await?;
     let pool = orion_store::connect(url, config.database_pool).await?;
+    let queries =
+        orion_store::connect_to_read(url, config.database_pool, config.query_timeout).await?;
     let keys = Keys::load(&pool, masters).await?;
     let passwords = Passwords::new(config.bcrypt_cost)?;
     let stop_tasks = CancellationToken::new();
@@ -175,7 +178,7 @@ async fn open(
     reactors::begin::<MarkPublished>(bus.log()).await?;
     reactors::begin::<EraseBelongings>(bus.log()).await?;
     reactors::begin::<SendVerification>(bus.log()).await?;
-    Ok(Opened { pool, bus, passwords, is_new, stop_tasks })
+    Ok(Opened { pool, queries, bus, passwords, is_new, stop_tasks })
 }
 
 /// Serves requests until `stop`, then ends what is open.
@@ -186,14 +189,14 @@ async fn serve(
     listener: TcpListener,
     stop: CancellationToken,
 ) {
-    let Opened { pool, bus, passwords, stop_tasks, .. } = opened;
+    let Opened { pool, queries, bus, passwords, stop_tasks, .. } = opened;
     let mut tasks = JoinSet::new();
     let progress = start_tasks(&mut tasks, config, &pool, &bus, mailer, &stop_tasks);
 
     let limits = Arc::new(Limits::new(config.rate_limits == Switch::On));
     tasks.spawn(limits.clone().forget_full(stop_tasks.clone()));
 
-    let app = App { bus, passwords, tokens: Arc::new(tokens), limits, progress, pool };
+    let app = App { bus, passwords, tokens: Arc::new(tokens), limits, progress, pool: queries };
     let edge = Edge {
         proxies: Arc::new(config.trusted_proxies.clone()),
         origins: Arc::new(config.cors_origins.clone()),
@@ -201,7 +204,7 @@ async fn serve(
         body_within: config.body_timeout,
     };
     let oauth = Arc::new(OAuth::new(providers, &app.bus.keys().derived("oauth cookie")));
-    let shared = Shared { schema: schema(app.clone()), app, edge, oauth };
+    let shared = Shared { schema: schema(app.clone(), config.rules()), app, edge, oauth };
     let bounds = Bounds { head: config.header_timeout, connections: config.connections };
     let server = serve::serve(listener, router(shared), bounds, stop.clone());
     let overdue = async {

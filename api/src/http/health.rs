@@ -20,7 +20,7 @@ pub async fn live() -> Json<Value> {
 
 /// The database answers and the read model follows the log.
 pub async fn ready(State(shared): State<Shared>) -> (StatusCode, Json<Value>) {
-    let ping = sqlx::query("SELECT 1").execute(&shared.app.pool);
+    let ping = sqlx::query("SELECT 1").execute(shared.app.bus.log().pool());
     let is_reachable = matches!(tokio::time::timeout(PING_WITHIN, ping).await, Ok(Ok(_)));
     let checkpoint = shared.app.progress.now();
     let projection = match &checkpoint.status {
