@@ -15,6 +15,7 @@ mod edge;
 mod eventually;
 mod faults;
 mod guard;
+mod guide;
 mod http;
 mod life;
 mod limits;
