@@ -61,7 +61,7 @@ impl Kept {
     fn compare(&mut self, told: &Value, found: &Value, whole: &Value) {
         match told {
             Value::String(text) if text == ANYTHING => {
-                assert!(!found.is_null(), "{told}: {whole:#}")
+                assert!(!found.is_null(), "{told}: {whole:#}");
             }
             Value::String(text) if text.starts_with('$') => {
                 assert!(found.is_string(), "{told}: {whole:#}");
