@@ -16,6 +16,7 @@ use rand::RngCore as _;
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::graphql::limits::{Introspection, Rules};
 use crate::http::oauth::{OAuthSettings, web_address};
 
 use crate::http::{Origins, TrustedProxies};
@@ -32,7 +33,7 @@ pub struct Config {
     #[arg(long, env = "ORION_MIGRATE_DATABASE_URL", hide_env_values = true)]
     pub migrate_database_url: Option<SecretString>,
 
-    /// Connections of the main pool.
+    /// Connections of the main pool; queries have as many of their own.
     #[arg(long, env = "ORION_DATABASE_POOL", default_value_t = 16, value_parser = clap::value_parser!(u32).range(4..=1000))]
     pub database_pool: u32,
 
@@ -120,6 +121,18 @@ pub struct Config {
     /// How long a client may take for the body of a request.
     #[arg(long, env = "ORION_BODY_TIMEOUT", default_value = "30s", value_parser = parse_duration)]
     pub body_timeout: Duration,
+
+    /// How long a query or mutation may take; then its SQL is cancelled, too.
+    #[arg(long, env = "ORION_QUERY_TIMEOUT", default_value = "10s", value_parser = parse_duration)]
+    pub query_timeout: Duration,
+
+    /// Who may ask for the schema.
+    #[arg(long, env = "ORION_INTROSPECTION", value_enum, default_value_t = Introspection::On)]
+    pub introspection: Introspection,
+
+    /// Whether errors name what may have been meant.
+    #[arg(long, env = "ORION_SUGGESTIONS", value_enum, default_value_t = Switch::Off)]
+    pub suggestions: Switch,
 
     /// What is logged, in tracing's filter language.
     #[arg(long, env = "ORION_LOG", default_value = "info")]
@@ -211,6 +224,15 @@ impl Config {
             MailSettingError::Url => value("ORION_SMTP_URL", error.to_string()),
             MailSettingError::From => value("ORION_MAIL_FROM", error.to_string()),
         })
+    }
+
+    /// What operations may do.
+    pub fn rules(&self) -> Rules {
+        Rules {
+            timeout: self.query_timeout,
+            introspection: self.introspection,
+            suggestions: self.suggestions == Switch::On,
+        }
     }
 
     /// The master key, and those that were.

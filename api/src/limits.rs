@@ -17,6 +17,8 @@ use governor::{DefaultKeyedRateLimiter, Quota};
 use orion_domain::values::{Email, ServiceTokenId, SessionId, UserId};
 use tokio_util::sync::CancellationToken;
 
+use crate::graphql::limits::COST_MAX;
+
 /// How many places the budgets of one kind have.
 const PLACES: u64 = 1 << 18;
 
@@ -57,8 +59,9 @@ const BUDGETS: [(Limit, &str, Quota); 12] = [
     (Limit::ChangePassword, "change_password", Quota::per_minute(n(10)).allow_burst(n(10))),
     // A person does one in a second, a script some dozens.
     (Limit::Mutation, "mutation", Quota::per_second(n(50)).allow_burst(n(200))),
-    // In fields: a page of a client has about 50, introspection about 100.
-    (Limit::Cost, "cost", Quota::per_second(n(5_000)).allow_burst(n(20_000))),
+    // In objects, about: a page of a client has some hundred, introspection counts as 500. At once as
+    // much as the greatest operation.
+    (Limit::Cost, "cost", Quota::per_second(n(5_000)).allow_burst(n(COST_MAX))),
 ];
 
 /// A budget. Those of an address are larger than those of a person, for an address may be an office.
@@ -302,7 +305,7 @@ mod tests {
     #[test]
     fn what_weighs_more_takes_more() {
         let limits = Limits::new(true);
-        limits.check_n(Limit::Cost, 1, 15_000).unwrap();
+        limits.check_n(Limit::Cost, 1, 20_000).unwrap();
         let exceeded = limits.check_n(Limit::Cost, 1, 15_000).unwrap_err();
         assert!((1_000..=2_000).contains(&exceeded.wait_ms()), "{exceeded:?}");
         limits.check_n(Limit::Cost, 2, u32::MAX).unwrap();

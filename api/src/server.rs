@@ -149,6 +149,7 @@ fn admin_password(config: &Config) -> Result<((Password, String), bool), StartEr
 /// What was made ready in the database.
 struct Opened {
     pool: PgPool,
+    queries: PgPool,
     bus: Bus,
     passwords: Passwords,
     /// True when this start has made the admin.
@@ -166,6 +167,8 @@ async fn open(
     let migrations_url = config.migrate_database_url.as_ref().map(SecretString::expose_secret);
     orion_store::migrate(migrations_url.unwrap_or(url), url).await?;
     let pool = orion_store::connect(url, config.database_pool).await?;
+    let queries =
+        orion_store::connect_to_read(url, config.database_pool, config.query_timeout).await?;
     let keys = Keys::load(&pool, masters).await?;
     let passwords = Passwords::new(config.bcrypt_cost)?;
     let stop_tasks = CancellationToken::new();
@@ -176,7 +179,7 @@ async fn open(
     reactors::begin::<MarkPublished>(bus.log()).await?;
     reactors::begin::<EraseBelongings>(bus.log()).await?;
     reactors::begin::<SendVerification>(bus.log()).await?;
-    Ok(Opened { pool, bus, passwords, is_new, stop_tasks })
+    Ok(Opened { pool, queries, bus, passwords, is_new, stop_tasks })
 }
 
 /// Serves requests until `stop`, then ends what is open.
@@ -187,14 +190,14 @@ async fn serve(
     listener: TcpListener,
     stop: CancellationToken,
 ) {
-    let Opened { pool, bus, passwords, stop_tasks, .. } = opened;
+    let Opened { pool, queries, bus, passwords, stop_tasks, .. } = opened;
     let mut tasks = JoinSet::new();
     let progress = start_tasks(&mut tasks, config, &pool, &bus, mailer, &stop_tasks);
 
     let limits = Arc::new(Limits::new(config.rate_limits == Switch::On));
     tasks.spawn(limits.clone().forget_full(stop_tasks.clone()));
 
-    let app = App { bus, passwords, tokens: Arc::new(tokens), limits, progress, pool };
+    let app = App { bus, passwords, tokens: Arc::new(tokens), limits, progress, pool: queries };
     let edge = Edge {
         proxies: Arc::new(config.trusted_proxies.clone()),
         origins: Arc::new(config.cors_origins.clone()),
@@ -208,7 +211,7 @@ async fn serve(
         proxies: edge.proxies.clone(),
     };
     let oauth = Arc::new(OAuth::new(providers, &app.bus.keys().derived("oauth cookie")));
-    let shared = Shared { schema: schema(app.clone()), app, edge, oauth };
+    let shared = Shared { schema: schema(app.clone(), config.rules()), app, edge, oauth };
     let server = serve::serve(listener, router(shared), bounds, stop.clone());
     let overdue = async {
         stop.cancelled().await;

@@ -16,6 +16,9 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// How long a request waits for a connection before it fails.
 const ACQUIRE_FOR: Duration = Duration::from_secs(5);
 
+/// How long a statement of the main pool waits for a lock.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Why the database cannot be used. Each is one line for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -79,6 +82,27 @@ pub async fn migrate(url: &str, server_url: &str) -> Result<(), ConnectError> {
 
 /// Opens a pool of at most `size` connections, each under the server's role.
 pub async fn connect(url: &str, size: u32) -> Result<PgPool, ConnectError> {
+    // The append's lock is held for one batch at a time; who waits longer waits in vain. Less than the
+    // append's own patience, so that PostgreSQL gives up before it is left alone.
+    pool(url, size, "lock_timeout", LOCK_TIMEOUT).await
+}
+
+/// Opens a pool like that of [`connect`] for those who only read: PostgreSQL cancels each statement that
+/// takes longer than `timeout`, whether somebody still waits for it or not.
+pub async fn connect_to_read(
+    url: &str,
+    size: u32,
+    timeout: Duration,
+) -> Result<PgPool, ConnectError> {
+    pool(url, size, "statement_timeout", timeout).await
+}
+
+async fn pool(
+    url: &str,
+    size: u32,
+    limit: &'static str,
+    timeout: Duration,
+) -> Result<PgPool, ConnectError> {
     // By itself, so that its failure is told as it is; the pool would only say that it waited.
     let mut first = first_connection(url).await?;
     let set_role = format!("SET ROLE {ROLE}");
@@ -94,9 +118,7 @@ pub async fn connect(url: &str, size: u32) -> Result<PgPool, ConnectError> {
                 Ok(())
             })
         })
-        // The append's lock is held for one batch at a time; who waits longer waits in vain. Less
-        // than the append's own patience, so that PostgreSQL gives up before it is left alone.
-        .connect_with(options(url)?.options([("lock_timeout", "3s")]))
+        .connect_with(options(url)?.options([(limit, format!("{}ms", timeout.as_millis()))]))
         .await
         .map_err(ConnectError::Unreachable)
 }

@@ -21,7 +21,7 @@ pub mod testing;
 mod vault;
 
 pub use commit::{AppendError, Appended, Commit, Receipt, ReceiptKey};
-pub use connect::{ConnectError, connect, migrate};
+pub use connect::{ConnectError, connect, connect_to_read, migrate};
 pub use database::{Database, OpenDatabaseError, open_database};
 pub use error::{StoreError, blames_a_value};
 pub use event_store::{EventStore, Loaded, SNAPSHOT_EVERY};

@@ -122,8 +122,10 @@ fn name_the_fault(error: &mut ServerError) {
     error.message = without_quotes(&error.message);
     let extensions = error.extensions.get_or_insert_default();
     if extensions.get("code").is_none() {
-        let is_too_much = ["Query is nested too deep.", "Query is too complex."];
-        let is_too_much = is_too_much.contains(&error.message.as_str());
+        // The guard has refused what is too much before; these find the rest by their own count.
+        let message = &error.message;
+        let is_too_much = message.starts_with("The recursion depth of the query cannot be greater")
+            || message.ends_with("recursion limit exceeded.");
         extensions.set("code", if is_too_much { "QUERY_TOO_COMPLEX" } else { "BAD_USER_INPUT" });
     }
 }

@@ -64,15 +64,13 @@ pub struct Mutation(
 /// Orion's schema.
 pub type OrionSchema = Schema<Query, Mutation, Subscription>;
 
-/// How deep a query may nest.
-const DEPTH_MAX: usize = 15;
-
 /// How long a loader waits for more of the same: long enough for the fields of one level to ask.
 const GATHER_FOR: Duration = Duration::from_micros(500);
 
 /// Builds the schema over an application.
-pub fn schema(app: App) -> OrionSchema {
-    builder().data(app).finish()
+pub fn schema(app: App, rules: limits::Rules) -> OrionSchema {
+    let builder = builder().extension(limits::Guard(rules)).data(app);
+    if rules.suggestions { builder.finish() } else { builder.disable_suggestions().finish() }
 }
 
 /// The schema in GraphQL's own language.
@@ -82,9 +80,7 @@ pub fn sdl() -> String {
 
 fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
     Schema::build(Query::default(), Mutation::default(), Subscription)
-        .limit_depth(DEPTH_MAX)
         .extension(error::Codes)
-        .extension(limits::Charges)
         .register_output_type::<node::Node>()
 }
 

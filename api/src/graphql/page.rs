@@ -14,10 +14,10 @@ use super::error::{bad_input, internal};
 use super::reader::{Condition, CountKey, Entity, Found, ListKey};
 
 /// The most nodes in one page.
-const PAGE_MAX: i32 = 100;
+pub const PAGE_MAX: i32 = 100;
 
 /// The nodes in a page of which nobody said how long it is.
-const PAGE_DEFAULT: i32 = 25;
+pub const PAGE_DEFAULT: i32 = 25;
 
 /// An order of a list. The column must not be nullable; the id breaks ties in the same direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -18,7 +18,7 @@ use super::{BODY_MAX, Sender, Shared, bearer, bearer_of, caller, caller_with};
 use crate::auth::AuthError;
 use crate::graphql::context::{App, Caller, read_position};
 use crate::graphql::error::{coded, internal};
-use crate::graphql::limits::retry_after_ms;
+use crate::graphql::limits::{parsed, retry_after_ms};
 use crate::graphql::{loader, request_of};
 use crate::limits::seconds;
 
@@ -92,7 +92,7 @@ pub async fn get(
 /// False for a mutation or subscription; what does not parse is refused when it is executed.
 fn is_query(request: &mut Request) -> bool {
     let wanted = request.operation_name.clone();
-    let Ok(document) = request.parsed_query() else { return true };
+    let Ok(document) = parsed(request) else { return true };
     let mut operations = document.operations.iter();
     operations.all(|(name, operation)| {
         let is_other = wanted.is_some() && name.map(ToString::to_string) != wanted;

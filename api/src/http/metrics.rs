@@ -14,7 +14,7 @@ pub async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
     let position = checkpoint.position.0;
     let lag = (head - position).max(0);
     let stopped = i32::from(checkpoint.status != Status::Running);
-    let pool = &shared.app.pool;
+    let pool = shared.app.bus.log().pool();
     let connections = pool.size();
     let idle = pool.num_idle();
     let refused = shared.app.limits.refused().fold(String::new(), |lines, (limit, count)| {

@@ -47,6 +47,9 @@ async fn a_wrong_setting_is_one_line_and_exit_status_2() {
         (nowhere().with("ORION_CONNECTIONS", "0"), "ORION_CONNECTIONS: "),
         (nowhere().with("ORION_HEADER_TIMEOUT", "0s"), "ORION_HEADER_TIMEOUT: "),
         (nowhere().with("ORION_BODY_TIMEOUT", "soon"), "ORION_BODY_TIMEOUT: "),
+        (nowhere().with("ORION_QUERY_TIMEOUT", "0s"), "ORION_QUERY_TIMEOUT: "),
+        (nowhere().with("ORION_INTROSPECTION", "some"), "ORION_INTROSPECTION: "),
+        (nowhere().with("ORION_SUGGESTIONS", "maybe"), "ORION_SUGGESTIONS: "),
     ] {
         cannot_start(settings, says).await;
     }

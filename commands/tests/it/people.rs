@@ -4,18 +4,22 @@ use chrono::{TimeDelta, Utc};
 use orion_commands::{
     Actor, Bus, Client, CommandError, Done, LogIn, ManageUser, Password, Refresh, Register, Single,
 };
-use orion_domain::values::{Email, Name, Role, SessionId, UserId};
+use orion_domain::values::{Email, Name, Personal, Role, SessionId, UserId};
 use orion_domain::{Session, SessionCommand, UserCommand};
 use secrecy::ExposeSecret as _;
 
 use crate::fixtures::{World, code};
+
+fn personal(text: &str) -> Personal<String> {
+    Personal::new(text.to_owned())
+}
 
 pub const PASSWORD: &str = "correct horse battery";
 
 pub async fn register_as(world: &World, email: &str) -> Register {
     let (email, name) = (Email::parse(email).unwrap(), Name::parse("Ada").unwrap());
     let password = Password::parse(PASSWORD).unwrap();
-    let client = Client { ip: Some("::1".to_owned()), user_agent: Some("test".to_owned()) };
+    let client = Client { ip: Some(personal("::1")), user_agent: Some(personal("test")) };
     Register::new(&world.passwords, email, password, name, client).await.unwrap()
 }
 
