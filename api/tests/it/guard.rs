@@ -1,5 +1,7 @@
 //! What operations may ask for and how long they may take: over HTTP as on a WebSocket.
 
+use std::time::Duration;
+
 use futures::{SinkExt as _, StreamExt as _};
 use orion_store::testing::database;
 use serde_json::{Value, json};
@@ -7,7 +9,7 @@ use sqlx::Executor as _;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::client::{Answer, Client, mutation, position};
-use crate::eventually::eventually;
+use crate::eventually::{eventually, within};
 use crate::log::Records;
 use crate::server::{Server, Settings};
 
@@ -124,7 +126,10 @@ async fn a_query_that_takes_too_long_is_cancelled_in_postgresql_too() {
     let answer = asked.await.unwrap();
     answer.fails("TIMEOUT");
     assert_eq!(answer.0["data"], Value::Null, "{answer:?}");
-    eventually("nothing waits", async || (waiting(&records).await == 0).then_some(())).await;
+    // Sooner than a lock's own time-out would end it.
+    let soon = Duration::from_millis(1_500);
+    let ended = within(soon, async || (waiting(&records).await == 0).then_some(())).await;
+    assert!(ended.is_some(), "the statement goes on");
     let mut socket = ada.subscribe(query, json!({})).await;
     socket.next().await.unwrap().fails("TIMEOUT");
 
