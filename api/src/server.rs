@@ -199,6 +199,8 @@ async fn serve(
         origins: Arc::new(config.cors_origins.clone()),
         head_within: config.header_timeout,
         body_within: config.body_timeout,
+        batching: config.batching == Switch::On,
+        stop: stop.clone(),
     };
     let oauth = Arc::new(OAuth::new(providers, &app.bus.keys().derived("oauth cookie")));
     let shared = Shared { schema: schema(app.clone()), app, edge, oauth };

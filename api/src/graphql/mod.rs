@@ -2,6 +2,7 @@
 
 mod account;
 mod as_of;
+pub mod began;
 mod content;
 pub mod context;
 pub mod error;
@@ -84,6 +85,7 @@ fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
     Schema::build(Query::default(), Mutation::default(), Subscription)
         .limit_depth(DEPTH_MAX)
         .extension(error::Codes)
+        .extension(began::Beginnings)
         .extension(limits::Charges)
         .register_output_type::<node::Node>()
 }
