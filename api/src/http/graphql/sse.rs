@@ -41,8 +41,8 @@ pub fn respond(
     stop: CancellationToken,
 ) -> Response {
     let next = answers.map(|answer| Event::default().event("next").data(answer.json()));
-    // By the standard an event without data is none.
-    let complete = stream::once(async { Event::default().event("complete").data("") });
+    // By the standard an event without data is none; two empty lines are as little as can be written.
+    let complete = stream::once(async { Event::default().event("complete").data("\n") });
     let events = next.chain(complete).take_until(stop.cancelled_owned()).map(move |event| {
         let _ = &held;
         Ok::<_, Infallible>(event)
