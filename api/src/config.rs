@@ -134,6 +134,10 @@ pub struct Config {
     #[arg(long, env = "ORION_SUGGESTIONS", value_enum, default_value_t = Switch::Off)]
     pub suggestions: Switch,
 
+    /// Whether several GraphQL requests may come in one body, ten at most.
+    #[arg(long, env = "ORION_BATCHING", value_enum, default_value_t = Switch::Off)]
+    pub batching: Switch,
+
     /// What is logged, in tracing's filter language.
     #[arg(long, env = "ORION_LOG", default_value = "info")]
     pub log: String,

@@ -203,6 +203,8 @@ async fn serve(
         origins: Arc::new(config.cors_origins.clone()),
         head_within: config.header_timeout,
         body_within: config.body_timeout,
+        batching: config.batching == Switch::On,
+        stop: stop.clone(),
     };
     let bounds = Bounds {
         head: config.header_timeout,

@@ -2,6 +2,7 @@
 
 mod account;
 mod as_of;
+pub mod began;
 mod content;
 pub mod context;
 pub mod error;
@@ -81,6 +82,7 @@ pub fn sdl() -> String {
 fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
     Schema::build(Query::default(), Mutation::default(), Subscription)
         .extension(error::Codes)
+        .extension(began::Beginnings)
         .register_output_type::<node::Node>()
 }
 

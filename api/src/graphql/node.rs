@@ -61,14 +61,9 @@ pub struct NodeQuery;
 #[Object]
 impl NodeQuery {
     /// Any object that the caller may see, by its id.
-    async fn node(
-        &self,
-        ctx: &Context<'_>,
-        id: ID,
-        min_position: Option<Position>,
-    ) -> Result<Option<Node>> {
+    // Relay's compiler takes it for the real one only if the id is its only argument.
+    async fn node(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Node>> {
         ctx.allow(Action::Read)?;
-        ctx.reach(min_position).await?;
         let found = ctx.loader().loader().find(uuid(&id)?).await.map_err(internal)?;
         let Some((table, row, version)) = found else { return Ok(None) };
         macro_rules! node_of {

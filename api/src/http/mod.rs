@@ -1,6 +1,7 @@
 //! The HTTP surface: routes, and who a request comes from.
 
 mod auth;
+mod compress;
 mod graphql;
 mod health;
 mod metrics;
@@ -26,6 +27,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use orion_commands::{Client, ServiceSecret};
 use orion_domain::values::Personal;
+use tokio_util::sync::CancellationToken;
 use tower::util::option_layer;
 use tower_http::limit::RequestBodyLimitLayer;
 
@@ -67,6 +69,10 @@ pub struct Edge {
     pub head_within: Duration,
     /// How long a client may take for a body.
     pub body_within: Duration,
+    /// Whether several requests may come in one body.
+    pub batching: bool,
+    /// Ends the streams, when the server stops.
+    pub stop: CancellationToken,
 }
 
 /// All routes.
@@ -74,8 +80,8 @@ pub fn router(shared: Shared) -> Router {
     let Edge { proxies, origins, body_within, .. } = shared.edge.clone();
     let with_deadline =
         move |request: Request| async move { serve::with_deadline(request, body_within) };
+    let graphql = get(graphql::get).post(graphql::post).fallback(graphql::other_methods);
     Router::new()
-        .route("/graphql", get(graphql::get).post(graphql::post))
         .route("/graphiql", get(graphql::graphiql))
         .route("/api/v1/auth/register", post(auth::register))
         .route("/api/v1/auth/login", post(auth::login))
@@ -92,6 +98,8 @@ pub fn router(shared: Shared) -> Router {
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(metrics::metrics))
         .layer(RequestBodyLimitLayer::new(BODY_MAX))
+        // It has the same limit, but says so in the words of GraphQL.
+        .route("/graphql", graphql.layer(compress::layer()))
         .layer(map_request(with_deadline))
         .layer(option_layer(origins.cors()))
         .layer(from_fn_with_state(proxies, sender::identify))

@@ -24,6 +24,7 @@ mod log;
 mod mail;
 mod oauth;
 mod oauth_refusals;
+mod over_http;
 mod paging;
 mod people;
 mod property;
@@ -41,6 +42,7 @@ mod slow;
 #[expect(dead_code, reason = "the tests of the mailer need more of it")]
 #[path = "../../../commands/tests/it/smtp_sink.rs"]
 mod smtp_sink;
+mod sse;
 mod subscriptions;
 mod websocket;
 mod world;
