@@ -81,6 +81,7 @@ fn asks_for_mail(event: &Event) -> bool {
         | UserEvent::EmailVerified {}
         | UserEvent::PasswordChanged { .. }
         | UserEvent::SettingsUpdated { .. }
+        | UserEvent::NotificationsRead { .. }
         | UserEvent::RoleChanged { .. }
         | UserEvent::Deactivated {}
         | UserEvent::Reactivated {}
