@@ -43,3 +43,21 @@ COMMENT ON TABLE projection.notifications IS 'What each user was told of; a posi
 
 GRANT SELECT, INSERT, UPDATE, DELETE
     ON projection.notifications, projection.notification_recipients, projection.notification_subjects TO orion_app;
+
+
+-- What waits to be sent out of Orion because of an event: a queue, nothing that cannot be lost but for
+-- the sending itself. Who gets it where is read from the log when it is sent.
+
+CREATE TABLE deliveries (
+    user_id     UUID        NOT NULL,
+    channel     TEXT        NOT NULL CHECK (channel IN ('mail', 'webhook')),
+    position    BIGINT      NOT NULL,
+    attempts    INTEGER     NOT NULL DEFAULT 0,
+    next_at     TIMESTAMPTZ NOT NULL DEFAULT now(),
+    created_at  TIMESTAMPTZ NOT NULL DEFAULT now(),
+    PRIMARY KEY (user_id, channel, position)
+);
+
+COMMENT ON TABLE deliveries IS 'Mails and webhooks about events that were not sent yet; a row goes when it is sent or given up.';
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON deliveries TO orion_app;

@@ -115,6 +115,10 @@ pub struct Config {
     #[arg(long, env = "ORION_BODY_TIMEOUT", default_value = "30s", value_parser = parse_duration)]
     pub body_timeout: Duration,
 
+    /// Whether webhooks may be sent to addresses that are not public, such as this machine.
+    #[arg(long, env = "ORION_WEBHOOK_PRIVATE", value_enum, default_value_t = Switch::Off)]
+    pub webhook_private: Switch,
+
     /// What is logged, in tracing's filter language.
     #[arg(long, env = "ORION_LOG", default_value = "info")]
     pub log: String,

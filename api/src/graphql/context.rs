@@ -36,6 +36,8 @@ pub struct App {
     pub limits: Arc<Limits>,
     /// How far the read model is.
     pub progress: Progress,
+    /// How far the notifications are.
+    pub notified: Progress,
     /// Connections for queries.
     pub pool: PgPool,
 }

@@ -9,6 +9,7 @@ mod event;
 pub mod limits;
 mod media_asset;
 mod node;
+mod notification;
 mod page;
 mod pipeline_run;
 mod provider;
@@ -43,6 +44,7 @@ pub struct Query(
     social_account::SocialAccountQuery,
     publish::PublishQuery,
     publish_record::PublishRecordQuery,
+    notification::NotificationQuery,
     event::EventQuery,
     service_token::ServiceTokenQuery,
 );
@@ -58,6 +60,7 @@ pub struct Mutation(
     provider::ProviderMutation,
     social_account::SocialAccountMutation,
     publish::PublishMutation,
+    notification::NotificationMutation,
     service_token::ServiceTokenMutation,
 );
 

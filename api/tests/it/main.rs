@@ -10,6 +10,7 @@ mod authorisation;
 mod browser;
 mod client;
 mod crash;
+mod deliveries;
 mod edge;
 mod eventually;
 mod faults;
@@ -18,6 +19,7 @@ mod life;
 mod limits;
 mod log;
 mod mail;
+mod notifications;
 mod oauth;
 mod oauth_refusals;
 mod paging;
@@ -37,5 +39,7 @@ mod slow;
 #[path = "../../../commands/tests/it/smtp_sink.rs"]
 mod smtp_sink;
 mod subscriptions;
+#[path = "../../../commands/tests/it/webhook_sink.rs"]
+mod webhook_sink;
 mod websocket;
 mod world;

@@ -66,7 +66,7 @@ impl SendVerification {
             to: Personal::new(email.clone()),
             subject: "Verify your e-mail address",
             text: text.into(),
-            link: link.into(),
+            link: Some(link.into()),
         }
     }
 }

@@ -8,6 +8,7 @@
 mod accounts;
 mod bootstrap;
 mod contents;
+mod deliver;
 mod expire_trends;
 mod fixtures;
 mod mail;
@@ -21,3 +22,4 @@ mod settings;
 mod smtp_sink;
 mod verification;
 mod versions;
+mod webhook_sink;
