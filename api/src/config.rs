@@ -138,6 +138,10 @@ pub struct Config {
     #[arg(long, env = "ORION_BATCHING", value_enum, default_value_t = Switch::Off)]
     pub batching: Switch,
 
+    /// Whether webhooks may be sent to addresses that are not public, such as this machine.
+    #[arg(long, env = "ORION_WEBHOOK_PRIVATE", value_enum, default_value_t = Switch::Off)]
+    pub webhook_private: Switch,
+
     /// What is logged, in tracing's filter language.
     #[arg(long, env = "ORION_LOG", default_value = "info")]
     pub log: String,

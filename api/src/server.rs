@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use orion_commands::mail::{LogMailer, Mailer};
 use orion_commands::reactors::{
-    self, EraseBelongings, MarkPublished, SESSION_RESTS, SendVerification, expire_trends,
-    remove_sessions,
+    self, Deliveries, EraseBelongings, MarkPublished, SESSION_RESTS, SendVerification, Tell,
+    expire_trends, remove_sessions,
 };
-use orion_commands::{Admin, Bus, CommandError, Password, Passwords, Refusal, first_start};
+use orion_commands::{
+    Admin, Bus, CommandError, Password, Passwords, Refusal, Webhooks, first_start,
+};
 use orion_projections::{Progress, Projector};
 use orion_store::embedded::{Embedded, EmbeddedError};
 use orion_store::{ConnectError, Keys, KeysError, Log, MasterKeys, StoreError};
@@ -76,6 +78,9 @@ pub enum StartError {
     /// The key for access tokens is refused.
     #[error("ORION_TOKEN_KEY: {0}")]
     Token(#[from] TokenError),
+    /// No connection beyond Orion can be made.
+    #[error("webhooks: {}", chain(.0))]
+    Webhooks(#[from] reqwest::Error),
     /// The address cannot be listened on.
     #[error("ORION_LISTEN: cannot listen on {address}: {source}")]
     Listen {
@@ -98,6 +103,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), StartErr
     std::fs::create_dir_all(&config.data_dir)
         .map_err(|source| StartError::DataDir { path: config.data_dir.clone(), source })?;
     let providers = Providers::new(&config)?;
+    let webhooks = Webhooks::new(config.webhook_private == Switch::On)?;
     let masters = config.master_keys()?;
     let tokens = Tokens::new(&config.token_key()?, &config.token_keys_old()?)?;
     let listener = TcpListener::bind(config.listen)
@@ -123,7 +129,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), StartErr
         Ok(Some(opened)) => {
             let new_admin = opened.is_new.then_some((&admin_password.1, is_generated));
             announce(&config, address, embedded.is_some(), new_admin);
-            serve(&config, opened, (tokens, providers, mailer), listener, stop).await;
+            serve(&config, opened, (tokens, providers, mailer, webhooks), listener, stop).await;
             Ok(())
         }
         Ok(None) => Ok(()),
@@ -179,6 +185,7 @@ async fn open(
     reactors::begin::<MarkPublished>(bus.log()).await?;
     reactors::begin::<EraseBelongings>(bus.log()).await?;
     reactors::begin::<SendVerification>(bus.log()).await?;
+    reactors::begin::<Tell>(bus.log()).await?;
     Ok(Opened { pool, queries, bus, passwords, is_new, stop_tasks })
 }
 
@@ -186,18 +193,20 @@ async fn open(
 async fn serve(
     config: &Config,
     opened: Opened,
-    (tokens, providers, mailer): (Tokens, Providers, Arc<dyn Mailer>),
+    (tokens, providers, mailer, webhooks): (Tokens, Providers, Arc<dyn Mailer>, Webhooks),
     listener: TcpListener,
     stop: CancellationToken,
 ) {
     let Opened { pool, queries, bus, passwords, stop_tasks, .. } = opened;
     let mut tasks = JoinSet::new();
-    let progress = start_tasks(&mut tasks, config, &pool, &bus, mailer, &stop_tasks);
+    let (progress, notified) =
+        start_tasks(&mut tasks, config, &pool, &bus, (mailer, webhooks), &stop_tasks);
 
     let limits = Arc::new(Limits::new(config.rate_limits == Switch::On));
     tasks.spawn(limits.clone().forget_full(stop_tasks.clone()));
 
-    let app = App { bus, passwords, tokens: Arc::new(tokens), limits, progress, pool: queries };
+    let app =
+        App { bus, passwords, tokens: Arc::new(tokens), limits, progress, notified, pool: queries };
     let edge = Edge {
         proxies: Arc::new(config.trusted_proxies.clone()),
         origins: Arc::new(config.cors_origins.clone()),
@@ -232,24 +241,30 @@ async fn serve(
     }
 }
 
-/// Starts what works beside the requests.
+/// Starts what works beside the requests. Gives the progress of the read model and that of the
+/// notifications.
 fn start_tasks(
     tasks: &mut JoinSet<()>,
     config: &Config,
     pool: &PgPool,
     bus: &Bus,
-    mailer: Arc<dyn Mailer>,
+    (mailer, webhooks): (Arc<dyn Mailer>, Webhooks),
     stop: &CancellationToken,
-) -> Progress {
+) -> (Progress, Progress) {
     let (projector, progress) = Projector::new(bus.log().clone(), pool.clone());
+    tasks.spawn(projector.run(stop.clone()));
+    let (projector, notified) = Projector::of_notifications(bus.log().clone(), pool.clone());
     tasks.spawn(projector.run(stop.clone()));
     tasks.spawn(reactors::run(bus.clone(), MarkPublished, stop.clone()));
     tasks.spawn(reactors::run(bus.clone(), EraseBelongings, stop.clone()));
+    let deliveries = Deliveries::new(mailer.clone(), webhooks);
+    tasks.spawn(reactors::run(bus.clone(), deliveries.reactor(), stop.clone()));
+    tasks.spawn(deliveries.run(bus.clone(), stop.clone()));
     let send_verification = SendVerification::new(mailer, config.public_url.clone());
     tasks.spawn(reactors::run(bus.clone(), send_verification, stop.clone()));
     tasks.spawn(expire_trends(bus.clone(), config.trend_ttl, stop.clone()));
     tasks.spawn(remove_sessions(bus.clone(), SESSION_RESTS, stop.clone()));
-    progress
+    (progress, notified)
 }
 
 /// Tells the operator where everything is; the generated password is shown only here and once.

@@ -1,5 +1,6 @@
 //! The first start: the system user and the first admin, as events like all others.
 
+pub use orion_domain::user::SYSTEM_ID;
 use orion_domain::values::{Email, Name, Personal, Role, UserId};
 use orion_domain::{User, UserCommand, UserError};
 use uuid::Uuid;
@@ -9,9 +10,6 @@ use crate::bus::Bus;
 use crate::error::CommandError;
 use crate::passwords::{Password, Passwords};
 use crate::unit::Single;
-
-/// The user in whose name Orion itself acts; nobody can sign in as it.
-pub const SYSTEM_ID: UserId = UserId(Uuid::from_u128(0x0000_0000_0000_8000_8000_0000_0000_0001));
 
 /// The first admin. The id is fixed, so that a second start finds the first one's account.
 pub const ADMIN_ID: UserId = UserId(Uuid::from_u128(0x0000_0000_0000_8000_8000_0000_0000_0002));

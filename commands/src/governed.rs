@@ -159,6 +159,7 @@ impl Governed for User {
             UserCommand::UpdateProfile(_)
             | UserCommand::VerifyEmail
             | UserCommand::RequestVerification { .. }
+            | UserCommand::MarkNotificationsRead { .. }
             | UserCommand::ChangePassword { .. }
             | UserCommand::UpdateSettings { .. }
             | UserCommand::LinkOAuthAccount(_)

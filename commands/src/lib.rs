@@ -12,6 +12,7 @@ mod erasure;
 mod error;
 mod governed;
 pub mod mail;
+mod notifications;
 mod oauth;
 mod passwords;
 pub mod policy;
@@ -22,6 +23,7 @@ mod turns;
 mod unit;
 mod users;
 mod verification;
+mod webhook;
 
 pub use accounts::{ChangePassword, Client, LogIn, Refresh, Register, SignedIn};
 pub use actor::{Actor, Envelope};
@@ -31,6 +33,7 @@ pub use contents::{RequestPublish, UpdateSettings};
 pub use erasure::EraseUser;
 pub use error::{CommandError, Refusal};
 pub use governed::Governed;
+pub use notifications::MarkNotificationsRead;
 pub use oauth::{Identity, OAuthLink, OAuthSignIn};
 pub use passwords::{Password, Passwords};
 pub use policy::Action;
@@ -39,3 +42,4 @@ pub use social_accounts::{ConnectSocialAccount, RotateCredentials, credentials_p
 pub use unit::{Single, Unit, UseCase};
 pub use users::ManageUser;
 pub use verification::{LINK_TTL, RequestVerification, VerifyEmail, verification_token};
+pub use webhook::{Webhooks, webhook_secret};

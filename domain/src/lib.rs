@@ -7,6 +7,7 @@
 pub mod aggregate;
 pub mod content;
 pub mod event;
+pub mod notification;
 pub mod provider;
 pub mod publish;
 pub mod service_token;
@@ -19,6 +20,7 @@ pub mod values;
 pub use aggregate::{AggregateRoot, Claim, ClaimChange, Rejection};
 pub use content::{Content, ContentCommand, ContentError, ContentEvent};
 pub use event::{DecodeError, Event};
+pub use notification::NotificationPreferences;
 pub use provider::{Provider, ProviderCommand, ProviderError, ProviderEvent};
 pub use publish::{Publish, PublishCommand, PublishError, PublishEvent};
 pub use service_token::{ServiceToken, ServiceTokenCommand, ServiceTokenError, ServiceTokenEvent};

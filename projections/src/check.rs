@@ -92,21 +92,30 @@ async fn fold_until(
     let mut fold = Fold { rows: Rows::default(), facts: Vec::new() };
     let mut head = Position::START;
     while head < position {
-        let limit = READ_MAX.min(position.0 - head.0);
-        let events = orion_store::log::read(&mut *snapshot, head, limit).await?;
-        let Some(newest) = events.last().map(|event| event.position) else {
-            return Err(CheckError::LogEnds { head, position });
-        };
-        head = newest;
-        let ring = vault.ring_within(snapshot, &events).await?;
-        let read = |event: &RecordedEvent| {
-            ring.read(event)
-                .map_err(|source| CheckError::Event { position: event.position, source })
-        };
-        fold.facts = events.iter().map(read).collect::<Result<_, _>>()?;
+        fold.facts = next_facts(snapshot, vault, head, position).await?;
+        head = fold.facts.last().map_or(position, |fact| fact.position);
         let Ok(()) = visit_all(&mut fold).await;
     }
     Ok(fold.rows)
+}
+
+/// The next events after `head` and up to `position`, at least one.
+pub(crate) async fn next_facts(
+    snapshot: &mut PgConnection,
+    vault: &Vault,
+    head: Position,
+    position: Position,
+) -> Result<Vec<Fact>, CheckError> {
+    let limit = READ_MAX.min(position.0 - head.0);
+    let events = orion_store::log::read(&mut *snapshot, head, limit).await?;
+    if events.is_empty() {
+        return Err(CheckError::LogEnds { head, position });
+    }
+    let ring = vault.ring_within(snapshot, &events).await?;
+    let read = |event: &RecordedEvent| {
+        ring.read(event).map_err(|source| CheckError::Event { position: event.position, source })
+    };
+    events.iter().map(read).collect()
 }
 
 /// The rows of every table by key; each table has a type of its own for them.

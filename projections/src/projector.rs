@@ -1,6 +1,6 @@
-//! The live projector: follows the log and keeps the documented tables up to date.
+//! The live projector: follows the log and keeps the tables of one projection up to date.
 //!
-//! Every server runs one; an advisory lock makes one of them the leader. The leader holds the lock
+//! Every server runs one for each projection; an advisory lock makes one of them the leader. The leader holds the lock
 //! and writes on one and the same connection, so that a leader that lost its lock cannot write.
 
 use std::sync::Arc;
@@ -13,12 +13,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::READ_MODEL;
-use crate::apply::apply;
 use crate::progress::{Checkpoint, Progress, ProgressError, Status, checkpoint};
-
-/// The advisory lock of the leader.
-const LEADER_LOCK: i64 = 7_165_914_212;
+use crate::{NOTIFICATIONS, READ_MODEL, apply, notifications};
 
 /// The most events in one transaction.
 const BATCH_MAX: usize = 500;
@@ -29,9 +25,44 @@ const STANDBY_EVERY: Duration = Duration::from_millis(250);
 /// How long to wait after a failure of the database.
 const BACK_OFF: Duration = Duration::from_millis(500);
 
-/// Keeps the documented tables up to date with a log.
+/// What a projector keeps up to date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Projection {
+    /// The documented tables.
+    ReadModel,
+    /// What users are told of.
+    Notifications,
+}
+
+impl Projection {
+    fn name(self) -> &'static str {
+        match self {
+            Self::ReadModel => READ_MODEL,
+            Self::Notifications => NOTIFICATIONS,
+        }
+    }
+
+    /// The advisory lock of the leader.
+    fn leader_lock(self) -> i64 {
+        match self {
+            Self::ReadModel => 7_165_914_212,
+            Self::Notifications => 7_165_914_213,
+        }
+    }
+
+    /// Applies events within the caller's transaction.
+    async fn apply(self, connection: &mut PgConnection, facts: &[Fact]) -> Result<(), sqlx::Error> {
+        match self {
+            Self::ReadModel => apply::apply(connection, facts).await,
+            Self::Notifications => notifications::apply(connection, facts).await,
+        }
+    }
+}
+
+/// Keeps the tables of one projection up to date with a log.
 #[derive(Debug)]
 pub struct Projector {
+    projection: Projection,
     log: Log,
     pool: PgPool,
     progress: watch::Sender<Checkpoint>,
@@ -60,11 +91,20 @@ enum PoisonError {
 }
 
 impl Projector {
-    /// A projector that writes through `pool`, and the view of its progress.
+    /// A projector of the documented tables that writes through `pool`, and the view of its progress.
     pub fn new(log: Log, pool: PgPool) -> (Self, Progress) {
+        Self::of(Projection::ReadModel, log, pool)
+    }
+
+    /// A projector of what users are told of.
+    pub fn of_notifications(log: Log, pool: PgPool) -> (Self, Progress) {
+        Self::of(Projection::Notifications, log, pool)
+    }
+
+    fn of(projection: Projection, log: Log, pool: PgPool) -> (Self, Progress) {
         let start = Checkpoint { position: Position::START, status: Status::Running };
         let (progress, receiver) = watch::channel(start);
-        (Self { log, pool, progress }, Progress(receiver))
+        (Self { projection, log, pool, progress }, Progress(receiver))
     }
 
     /// Runs until `stop`, as the leader or waiting to be it. Never ends because of a failure.
@@ -73,19 +113,20 @@ impl Projector {
     }
 
     async fn run_forever(&self) {
+        let projection = self.projection.name();
         loop {
             match self.stand_for_election().await {
                 Ok(connection) => {
-                    info!(projection = READ_MODEL, "projector leads");
+                    info!(projection, "projector leads");
                     // `lead` ends only with an error; dropping the connection gives the lock back.
                     if let Err(error) = self.lead(connection).await {
                         let error: &dyn std::error::Error = &error;
-                        warn!(error, projection = READ_MODEL, "projector stopped leading");
+                        warn!(error, projection, "projector stopped leading");
                     }
                 }
                 Err(error) => {
                     let error: &dyn std::error::Error = &error;
-                    warn!(error, projection = READ_MODEL, "projector cannot stand for election");
+                    warn!(error, projection, "projector cannot stand for election");
                 }
             }
             tokio::time::sleep(BACK_OFF).await;
@@ -96,9 +137,9 @@ impl Projector {
     async fn stand_for_election(&self) -> Result<PgConnection, LeaderError> {
         let mut connection = PoolConnection::<Postgres>::detach(self.pool.acquire().await?);
         loop {
-            self.progress.send_replace(checkpoint(&mut connection, READ_MODEL).await?);
+            self.progress.send_replace(checkpoint(&mut connection, self.projection.name()).await?);
             let is_leader: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-                .bind(LEADER_LOCK)
+                .bind(self.projection.leader_lock())
                 .fetch_one(&mut connection)
                 .await?;
             if is_leader {
@@ -110,11 +151,12 @@ impl Projector {
 
     async fn lead(&self, mut connection: PgConnection) -> Result<(), LeaderError> {
         sqlx::query("INSERT INTO projection.checkpoints (name) VALUES ($1) ON CONFLICT DO NOTHING")
-            .bind(READ_MODEL)
+            .bind(self.projection.name())
             .execute(&mut connection)
             .await?;
         loop {
-            let Checkpoint { position, status } = checkpoint(&mut connection, READ_MODEL).await?;
+            let Checkpoint { position, status } =
+                checkpoint(&mut connection, self.projection.name()).await?;
             let running = status == Status::Running;
             self.progress.send_replace(Checkpoint { position, status });
             if running {
@@ -200,13 +242,13 @@ impl Projector {
     ) -> Result<(), LeaderError> {
         let Some(newest) = facts.last() else { return Ok(()) };
         let mut transaction = connection.begin().await?;
-        apply(&mut transaction, facts).await?;
+        self.projection.apply(&mut transaction, facts).await?;
         let moved = sqlx::query(
             "UPDATE projection.checkpoints SET position = $1, updated_at = now()
              WHERE name = $2 AND position = $3 AND status = 'running'",
         )
         .bind(newest.position.0)
-        .bind(READ_MODEL)
+        .bind(self.projection.name())
         .bind(applied.0)
         .execute(&mut *transaction)
         .await?;
@@ -228,12 +270,12 @@ impl Projector {
     ) -> Result<(), LeaderError> {
         // Without the sources: serde's could quote a personal value from the payload.
         let message = format!("position {} ({}): {poison}", event.position, event.event_type);
-        error!(projection = READ_MODEL, position = event.position.0, error = %message, "projection stopped");
+        error!(projection = self.projection.name(), position = event.position.0, error = %message, "projection stopped");
         sqlx::query(
             "UPDATE projection.checkpoints SET status = 'stopped', error = $1, updated_at = now() WHERE name = $2",
         )
         .bind(message)
-        .bind(READ_MODEL)
+        .bind(self.projection.name())
         .execute(connection)
         .await?;
         Ok(())

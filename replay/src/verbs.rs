@@ -2,8 +2,8 @@
 
 use std::error::Error;
 
-use orion_projections::{CheckError, Checkpoint, Difference, READ_MODEL, Status};
-use orion_store::{Keys, MasterKeys, Vault};
+use orion_projections::{CheckError, Checkpoint, Difference, PROJECTIONS, Status};
+use orion_store::{Keys, MasterKeys, Position, Vault};
 use serde_json::Value;
 use sqlx::PgPool;
 
@@ -12,10 +12,22 @@ type Outcome = Result<bool, Box<dyn Error>>;
 /// Prints the head of the log and each projection.
 pub async fn status(pool: &PgPool) -> Outcome {
     // In this order: a log that grows meanwhile is never behind.
-    let Checkpoint { position, status } = orion_projections::checkpoint(pool, READ_MODEL).await?;
+    let mut checkpoints = Vec::new();
+    for name in PROJECTIONS {
+        checkpoints.push((name, orion_projections::checkpoint(pool, name).await?));
+    }
     let head = orion_store::log::head(pool).await?;
     println!("head        {head}");
-    println!("projection  {READ_MODEL}");
+    let mut is_well = true;
+    for (name, checkpoint) in checkpoints {
+        is_well &= print_checkpoint(name, checkpoint, head);
+    }
+    Ok(is_well)
+}
+
+fn print_checkpoint(name: &str, checkpoint: Checkpoint, head: Position) -> bool {
+    let Checkpoint { position, status } = checkpoint;
+    println!("projection  {name}");
     println!("position    {position}");
     println!("lag         {}", (head.0 - position.0).max(0));
     let mut is_well = true;
@@ -31,7 +43,7 @@ pub async fn status(pool: &PgPool) -> Outcome {
         println!("fault       {}", CheckError::LogEnds { head, position });
         is_well = false;
     }
-    Ok(is_well)
+    is_well
 }
 
 /// Lets a stopped projection go on.
@@ -41,10 +53,21 @@ pub async fn resume(pool: &PgPool, projection: &str) -> Outcome {
     Ok(true)
 }
 
-/// Compares every row with the fold of the log.
+/// Compares every row with what the log says.
 pub async fn check(pool: &PgPool, masters: MasterKeys, show_personal: bool) -> Outcome {
     let vault = Vault::new(pool.clone(), &Keys::load(pool, masters).await?);
-    let (position, differences) = match orion_projections::check(pool, &vault).await {
+    let tables = orion_projections::check(pool, &vault).await;
+    let tables_are_well = report("rows", tables, show_personal)?;
+    let notifications = orion_projections::check_notifications(pool, &vault).await;
+    Ok(report("rows of notifications", notifications, show_personal)? && tables_are_well)
+}
+
+fn report(
+    what: &str,
+    checked: Result<(Position, Vec<Difference>), CheckError>,
+    show_personal: bool,
+) -> Outcome {
+    let (position, differences) = match checked {
         Ok(checked) => checked,
         Err(fault @ CheckError::LogEnds { .. }) => {
             println!("{fault}");
@@ -55,8 +78,7 @@ pub async fn check(pool: &PgPool, masters: MasterKeys, show_personal: bool) -> O
     for difference in &differences {
         print(difference, show_personal);
     }
-    let count = differences.len();
-    println!("{count} rows differ from the log at position {position}");
+    println!("{} {what} differ from the log at position {position}", differences.len());
     Ok(differences.is_empty())
 }
 

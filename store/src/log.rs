@@ -119,6 +119,23 @@ impl Log {
         Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
     }
 
+    /// The streams of a noun in which an event of a type has happened.
+    pub async fn with_event(
+        &self,
+        aggregate_type: &str,
+        event_type: &str,
+    ) -> Result<Vec<Uuid>, StoreError> {
+        let ids: Vec<String> = sqlx::query_scalar(
+            "SELECT DISTINCT aggregate_id FROM events WHERE aggregate_type = $1 AND event_type = $2",
+        )
+        .bind(aggregate_type)
+        .bind(event_type)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::database("looking for streams by their events"))?;
+        Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
+    }
+
     /// The pool that the log works with.
     pub fn pool(&self) -> &PgPool {
         &self.pool

@@ -36,6 +36,8 @@ pub struct App {
     pub limits: Arc<Limits>,
     /// How far the read model is.
     pub progress: Progress,
+    /// How far the notifications are.
+    pub notified: Progress,
     /// Connections for queries. They are not those of the log, so that slow queries keep nobody from
     /// writing, and PostgreSQL cancels what takes too long on them.
     pub pool: PgPool,

@@ -7,7 +7,7 @@ use async_graphql::connection::{Connection, CursorType, Edge};
 use async_graphql::{Context, ID, InputObject, Json, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
 use orion_commands::Action;
-use orion_projections::{READ_MODEL, Status};
+use orion_projections::{NOTIFICATIONS, Progress, READ_MODEL, Status};
 use orion_store::{Position as LogPosition, RecordedEvent, Selection};
 use serde_json::Value;
 
@@ -184,17 +184,21 @@ impl EventQuery {
         ctx.allow(Action::Audit)?;
         ctx.reach(min_position).await?;
         let head = ctx.app().bus.log().head().await.map_err(internal)?;
-        let checkpoint = ctx.app().progress.now();
-        let error = match checkpoint.status {
-            Status::Running => None,
-            Status::Stopped { error } => Some(error),
+        let app = ctx.app();
+        let projections = [(READ_MODEL, &app.progress), (NOTIFICATIONS, &app.notified)];
+        let status = |(name, progress): (&'static str, &Progress)| {
+            let checkpoint = progress.now();
+            ProjectionStatus {
+                name,
+                position: Position(checkpoint.position),
+                lag: (head.0 - checkpoint.position.0).max(0),
+                error: match checkpoint.status {
+                    Status::Running => None,
+                    Status::Stopped { error } => Some(error),
+                },
+            }
         };
-        let read_model = ProjectionStatus {
-            name: READ_MODEL,
-            position: Position(checkpoint.position),
-            lag: (head.0 - checkpoint.position.0).max(0),
-            error,
-        };
-        Ok(LogStatus { head: Position(head), projections: vec![read_model] })
+        let projections = projections.into_iter().map(status).collect();
+        Ok(LogStatus { head: Position(head), projections })
     }
 }

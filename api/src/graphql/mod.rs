@@ -10,6 +10,7 @@ mod event;
 pub mod limits;
 mod media_asset;
 mod node;
+mod notification;
 mod page;
 mod pipeline_run;
 mod provider;
@@ -44,6 +45,7 @@ pub struct Query(
     social_account::SocialAccountQuery,
     publish::PublishQuery,
     publish_record::PublishRecordQuery,
+    notification::NotificationQuery,
     event::EventQuery,
     service_token::ServiceTokenQuery,
 );
@@ -59,6 +61,7 @@ pub struct Mutation(
     provider::ProviderMutation,
     social_account::SocialAccountMutation,
     publish::PublishMutation,
+    notification::NotificationMutation,
     service_token::ServiceTokenMutation,
 );
 

@@ -11,6 +11,7 @@ use super::content::Content;
 use super::context::ContextExt as _;
 use super::error::internal;
 use super::media_asset::MediaAsset;
+use super::notification::{self, Notification};
 use super::pipeline_run::PipelineRun;
 use super::provider::Provider;
 use super::publish::Publish;
@@ -52,6 +53,8 @@ pub enum Node {
     PublishRecord(PublishRecord),
     /// A service token.
     ServiceToken(ServiceToken),
+    /// A notification.
+    Notification(Notification),
 }
 
 /// Queries on the whole.
@@ -64,8 +67,11 @@ impl NodeQuery {
     // Relay's compiler takes it for the real one only if the id is its only argument.
     async fn node(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Node>> {
         ctx.allow(Action::Read)?;
-        let found = ctx.loader().loader().find(uuid(&id)?).await.map_err(internal)?;
-        let Some((table, row, version)) = found else { return Ok(None) };
+        let id = uuid(&id)?;
+        let found = ctx.loader().loader().find(id).await.map_err(internal)?;
+        let Some((table, row, version)) = found else {
+            return Ok(notification::find(ctx, id).await?.map(Node::Notification));
+        };
         macro_rules! node_of {
             ($($variant:ident: $row:ty),* $(,)?) => {
                 match table.as_str() {

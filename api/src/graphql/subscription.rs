@@ -19,6 +19,7 @@ use super::context::{App, ContextExt as _};
 use super::error::{coded, internal};
 use super::event::{Event, EventFilter};
 use super::loader;
+use super::notification::{self, Notification};
 use super::pipeline_run::PipelineRun;
 use super::publish_record::PublishRecord;
 use super::reader::{Entity, Found, Reader, RowKey};
@@ -182,6 +183,15 @@ impl Subscription {
         })
     }
 
+    /// What the caller is told, of the kinds that the caller wants to be pushed; to a machine nothing.
+    async fn notification_received<'a>(
+        &self,
+        ctx: &Context<'a>,
+        after: Option<Position>,
+    ) -> Result<impl Stream<Item = Result<Notification>> + 'a> {
+        notification::received(ctx, after).await
+    }
+
     /// Results of publishing contents that the caller may see: of one content, or of all.
     async fn publish_recorded<'a>(
         &self,
@@ -243,7 +253,7 @@ fn head_of(event: &RecordedEvent) -> (Position, String, DateTime<Utc>) {
 }
 
 /// Where a subscription starts: after the position that was asked for, or now.
-async fn start(ctx: &Context<'_>, after: Option<Position>) -> Result<LogPosition> {
+pub(super) async fn start(ctx: &Context<'_>, after: Option<Position>) -> Result<LogPosition> {
     let log = ctx.app().bus.log();
     let Some(Position(after)) = after else { return Ok(log.tail().head()) };
     if after > log.tail().head() && after > log.head().await.map_err(internal)? {

@@ -3,9 +3,10 @@
 use async_graphql::{Context, Enum, ID, InputObject, Json, Object, Result};
 use chrono::{DateTime, Utc};
 use orion_commands::policy::Area;
-use orion_commands::{Action, Actor};
-use orion_domain::values::effective_settings;
+use orion_commands::{Action, Actor, webhook_secret};
+use orion_domain::values::{UserId, effective_settings};
 use orion_projections::tables::{OAuthAccountRow, SessionRow, UserRow, UserSettingsRow};
+use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
 use super::context::ContextExt as _;
@@ -193,6 +194,13 @@ impl UserSettings {
     /// All of them, as an object: what was chosen, and the defaults for the rest.
     async fn settings(&self) -> Json<Value> {
         Json(effective_settings(&self.0.row.settings))
+    }
+    /// What the signatures of the caller's webhooks are made with; null for the preferences of others.
+    async fn webhook_secret(&self, ctx: &Context<'_>) -> Option<String> {
+        let user_id = UserId(self.0.row.user_id);
+        let is_own = ctx.caller().actor.user_id() == Some(user_id);
+        let secret = || webhook_secret(ctx.app().bus.keys(), user_id);
+        is_own.then(|| secret().expose_secret().to_owned())
     }
     /// When the user registered.
     async fn created_at(&self) -> DateTime<Utc> {

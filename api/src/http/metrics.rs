@@ -3,17 +3,26 @@
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use orion_projections::{READ_MODEL, Status};
+use orion_projections::{Checkpoint, NOTIFICATIONS, READ_MODEL, Status};
 
 use super::Shared;
 
 /// The figures of this moment.
 pub async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
     let head = shared.app.bus.log().tail().head().0;
-    let checkpoint = shared.app.progress.now();
-    let position = checkpoint.position.0;
-    let lag = (head - position).max(0);
-    let stopped = i32::from(checkpoint.status != Status::Running);
+    let projections = [(READ_MODEL, &shared.app.progress), (NOTIFICATIONS, &shared.app.notified)];
+    let of_projections = |metric: &str, value: fn(i64, &Checkpoint) -> i64| {
+        projections.iter().fold(String::new(), |lines, (name, progress)| {
+            let value = value(head, &progress.now());
+            format!("{lines}{metric}{{projection=\"{name}\"}} {value}\n")
+        })
+    };
+    let position = of_projections("orion_projection_position", |_, now| now.position.0);
+    let lag =
+        of_projections("orion_projection_lag_events", |head, now| (head - now.position.0).max(0));
+    let stopped = of_projections("orion_projection_stopped", |_, now| {
+        i64::from(now.status != Status::Running)
+    });
     let pool = shared.app.bus.log().pool();
     let connections = pool.size();
     let idle = pool.num_idle();
@@ -26,13 +35,13 @@ pub async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
          orion_log_position {head}\n\
          # HELP orion_projection_position The position that a projection has reached.\n\
          # TYPE orion_projection_position gauge\n\
-         orion_projection_position{{projection=\"{READ_MODEL}\"}} {position}\n\
+         {position}\
          # HELP orion_projection_lag_events How many events a projection is behind the log.\n\
          # TYPE orion_projection_lag_events gauge\n\
-         orion_projection_lag_events{{projection=\"{READ_MODEL}\"}} {lag}\n\
+         {lag}\
          # HELP orion_projection_stopped 1 when a projection waits before an event that it cannot apply.\n\
          # TYPE orion_projection_stopped gauge\n\
-         orion_projection_stopped{{projection=\"{READ_MODEL}\"}} {stopped}\n\
+         {stopped}\
          # HELP orion_database_connections The connections of the main pool.\n\
          # TYPE orion_database_connections gauge\n\
          orion_database_connections{{state=\"open\"}} {connections}\n\

@@ -44,6 +44,7 @@ const QUERIES: &[(&str, Least)] = &[
     ("publishes", Viewer),
     ("publishRecords", Viewer),
     ("serviceTokens", Admin),
+    ("notifications", Viewer),
     ("events", Admin),
     ("log", Admin),
 ];
@@ -94,6 +95,7 @@ const MUTATIONS: &[(&str, Least)] = &[
     ("retryPublish", Editor),
     ("issueServiceToken", Admin),
     ("revokeServiceToken", Admin),
+    ("markNotificationsRead", Viewer),
 ];
 
 const SUBSCRIPTIONS: &[(&str, Least)] = &[
@@ -102,6 +104,7 @@ const SUBSCRIPTIONS: &[(&str, Least)] = &[
     ("trendChanged", Viewer),
     ("pipelineRunChanged", Viewer),
     ("publishRecorded", Viewer),
+    ("notificationReceived", Viewer),
 ];
 
 /// What the one who asks must hear: nothing of the two codes, or one of them.

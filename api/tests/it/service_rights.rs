@@ -27,6 +27,8 @@ const OPEN: &[(&str, &str, &[&str])] = &[
     ("Query", "publish", &SCOPES),
     ("Query", "publishes", &SCOPES),
     ("Query", "publishRecords", &SCOPES),
+    // To a machine it is empty.
+    ("Query", "notifications", &SCOPES),
     ("Mutation", "detectTrend", &["TRENDS"]),
     ("Mutation", "rescoreTrend", &["TRENDS"]),
     ("Mutation", "expireTrend", &["TRENDS"]),
@@ -42,6 +44,7 @@ const OPEN: &[(&str, &str, &[&str])] = &[
     ("Subscription", "trendChanged", &SCOPES),
     ("Subscription", "pipelineRunChanged", &SCOPES),
     ("Subscription", "publishRecorded", &SCOPES),
+    ("Subscription", "notificationReceived", &SCOPES),
 ];
 
 fn is_open(root: &str, field: &str, scope: &str) -> bool {

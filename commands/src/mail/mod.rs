@@ -25,8 +25,8 @@ pub struct Mail {
     pub subject: &'static str,
     /// What it says, with the link in it.
     pub text: SecretString,
-    /// The link that it is sent for.
-    pub link: SecretString,
+    /// The link, if it is sent for one.
+    pub link: Option<SecretString>,
 }
 
 /// Why a mail was not sent. Never says what the server said: that may quote the address.

@@ -1,5 +1,6 @@
 //! Reactors turn events into commands. A replay never runs them: they are not projections.
 
+mod deliver;
 mod erase_belongings;
 mod expire_trends;
 mod mark_published;
@@ -8,6 +9,7 @@ mod resting;
 mod runner;
 mod send_verification;
 
+pub use deliver::{Deliveries, Tell};
 pub use erase_belongings::EraseBelongings;
 pub use expire_trends::expire_trends;
 pub use mark_published::MarkPublished;

@@ -148,7 +148,10 @@ async fn save(
         .map(|_| ())
 }
 
-async fn try_lock(connection: &mut PgConnection, name: &str) -> Result<bool, sqlx::Error> {
+pub(super) async fn try_lock(
+    connection: &mut PgConnection,
+    name: &str,
+) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended('orion reactor ' || $1, 0))")
         .bind(name)
         .fetch_one(connection)

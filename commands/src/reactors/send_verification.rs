@@ -66,7 +66,7 @@ impl SendVerification {
             to: Personal::new(email.clone()),
             subject: "Verify your e-mail address",
             text: text.into(),
-            link: link.into(),
+            link: Some(link.into()),
         }
     }
 }
@@ -81,6 +81,7 @@ fn asks_for_mail(event: &Event) -> bool {
         | UserEvent::EmailVerified {}
         | UserEvent::PasswordChanged { .. }
         | UserEvent::SettingsUpdated { .. }
+        | UserEvent::NotificationsRead { .. }
         | UserEvent::RoleChanged { .. }
         | UserEvent::Deactivated {}
         | UserEvent::Reactivated {}

@@ -30,7 +30,7 @@ fn mail(to: &str) -> Mail {
         to: Personal::new(Email::parse(to).unwrap()),
         subject: "A subject",
         text: "Hello,\n\n.a line with a dot\nhttp://x/verify-email?token=T\n".into(),
-        link: "http://x/verify-email?token=T".into(),
+        link: Some("http://x/verify-email?token=T".into()),
     }
 }
 

@@ -8,6 +8,7 @@
 mod accounts;
 mod bootstrap;
 mod contents;
+mod deliver;
 mod erasure;
 mod expire_trends;
 mod fixtures;
@@ -25,3 +26,4 @@ mod settings;
 mod smtp_sink;
 mod verification;
 mod versions;
+mod webhook_sink;

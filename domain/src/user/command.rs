@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{OAuthAccount, ProfileChange};
-use crate::values::{Email, Json, Name, OAuthAccountId, Personal, Role, SessionId};
+use crate::values::{Email, Json, Name, NotificationId, OAuthAccountId, Personal, Role, SessionId};
 
 /// What may be asked of a user.
 #[derive(Clone, Debug)]
@@ -39,6 +39,13 @@ pub enum UserCommand {
     UpdateSettings {
         /// All of them, as an object.
         settings: Personal<Json>,
+    },
+    /// The user has read what Orion told.
+    MarkNotificationsRead {
+        /// Everything up to this position, which the log has reached; 0 for nothing.
+        up_to: i64,
+        /// And these, at most [`super::MARKED_READ_MAX`].
+        ids: Vec<NotificationId>,
     },
     /// Changes what the user may do.
     ChangeRole {

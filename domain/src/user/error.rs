@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
+use super::MARKED_READ_MAX;
 use crate::aggregate::Rejection;
 
 /// Why a command on a user was refused.
@@ -34,6 +35,12 @@ pub enum UserError {
     /// The identity is linked.
     #[error("this account is linked already")]
     AlreadyLinked,
+    /// Too many at once.
+    #[error("at most {MARKED_READ_MAX} notifications are marked as read by their ids, not {count}")]
+    TooManyNotifications {
+        /// How many there were.
+        count: usize,
+    },
     /// The person is forgotten.
     #[error("the user was erased")]
     Erased,
@@ -52,6 +59,7 @@ impl Rejection for UserError {
             Self::AlreadyVerified => "ALREADY_VERIFIED",
             Self::RequestedTooSoon { .. } => "REQUESTED_TOO_SOON",
             Self::AlreadyLinked => "ALREADY_LINKED",
+            Self::TooManyNotifications { .. } => "TOO_MANY",
             Self::Erased => "USER_ERASED",
             Self::LastLogin => "LAST_LOGIN",
         }
@@ -60,6 +68,7 @@ impl Rejection for UserError {
     fn field(&self) -> Option<&'static str> {
         match self {
             Self::UnknownOAuthAccount | Self::LastLogin => Some("oauthAccountId"),
+            Self::TooManyNotifications { .. } => Some("ids"),
             Self::NotFound
             | Self::AlreadyExists
             | Self::Inactive

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::{OAuthAccount, ProfileChange};
 use crate::event::events;
-use crate::values::{Email, Json, Name, OAuthAccountId, Personal, Role, SessionId};
+use crate::values::{Email, Json, Name, NotificationId, OAuthAccountId, Personal, Role, SessionId};
 
 events! {
     /// What happened to a user.
@@ -44,6 +44,13 @@ events! {
         "user.settings_updated" "1" => SettingsUpdated {
             /// All of them.
             settings: Personal<Json>,
+        },
+        /// The user has read notifications: all up to a position, and some others.
+        "user.notifications_read" "1" => NotificationsRead {
+            /// The position in the log; 0 for none.
+            up_to: i64,
+            /// The others.
+            ids: Vec<NotificationId>,
         },
         /// The user may do other things.
         "user.role_changed" "1" => RoleChanged {

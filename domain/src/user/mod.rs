@@ -18,7 +18,10 @@ pub use self::error::UserError;
 pub use self::event::UserEvent;
 pub use self::profile::{OAuthAccount, ProfileChange};
 use crate::aggregate::{AggregateRoot, Claim, ClaimChange};
-use crate::values::{Email, Json, OAuthAccountId, OAuthProvider, Patch, Personal, Role, Username};
+use crate::notification::NotificationPreferences;
+use crate::values::{
+    Email, Json, OAuthAccountId, OAuthProvider, Patch, Personal, Role, UserId, Username,
+};
 
 /// How long after one mail to verify the address another may be asked for.
 const VERIFICATION_EVERY: TimeDelta = TimeDelta::minutes(1);
@@ -29,6 +32,12 @@ const VERIFICATIONS_MAX: usize = 5;
 
 /// See [`VERIFICATIONS_MAX`].
 const VERIFICATION_PERIOD: TimeDelta = TimeDelta::hours(24);
+
+/// How many notifications may be marked as read by their ids at once.
+pub const MARKED_READ_MAX: usize = 100;
+
+/// The user in whose name Orion itself acts; nobody can sign in as it.
+pub const SYSTEM_ID: UserId = UserId(Uuid::from_u128(0x0000_0000_0000_8000_8000_0000_0000_0001));
 
 /// The state that decisions about a user need; `None` before the user was registered.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -46,6 +55,8 @@ struct State {
     /// When the last mails to verify the address were asked for, at most [`VERIFICATIONS_MAX`].
     verifications: Vec<DateTime<Utc>>,
     settings: Personal<Json>,
+    /// Everything up to this position of the log was marked as read.
+    notifications_read_up_to: i64,
     username: Option<Personal<Username>>,
     erased: bool,
     /// Provider and provider's user id of each linked identity.
@@ -81,6 +92,11 @@ impl User {
     /// True when the user may sign in by this identity.
     pub fn has_identity(&self, provider: OAuthProvider, user_id: &Personal<String>) -> bool {
         self.0.as_ref().is_some_and(|state| state.has_identity(provider, user_id))
+    }
+
+    /// What the user wants to be told of, and how.
+    pub fn notification_preferences(&self) -> NotificationPreferences {
+        NotificationPreferences::of(self.settings())
     }
 
     /// The preferences as they are.
@@ -146,6 +162,17 @@ impl State {
                     return Ok(Vec::new());
                 }
                 UserEvent::SettingsUpdated { settings }
+            }
+            UserCommand::MarkNotificationsRead { up_to, ids } => {
+                self.active()?;
+                if ids.len() > MARKED_READ_MAX {
+                    return Err(UserError::TooManyNotifications { count: ids.len() });
+                }
+                let up_to = if up_to > self.notifications_read_up_to { up_to } else { 0 };
+                if up_to == 0 && ids.is_empty() {
+                    return Ok(Vec::new());
+                }
+                UserEvent::NotificationsRead { up_to, ids }
             }
             UserCommand::ChangeRole { role } => {
                 if role == self.role {
@@ -227,7 +254,7 @@ pub fn oauth_claim(provider: OAuthProvider, provider_user_id: &str) -> Claim {
 
 impl AggregateRoot for User {
     const EVENT_TYPES: &'static [(&'static str, &'static str)] = UserEvent::TYPES;
-    const SNAPSHOT_SHAPE: i32 = 2;
+    const SNAPSHOT_SHAPE: i32 = 3;
 
     fn exists(&self) -> bool {
         self.0.is_some()
@@ -286,6 +313,7 @@ impl AggregateRoot for User {
             | UserEvent::VerificationRequested { .. }
             | UserEvent::PasswordChanged { .. }
             | UserEvent::SettingsUpdated { .. }
+            | UserEvent::NotificationsRead { .. }
             | UserEvent::RoleChanged { .. }
             | UserEvent::Deactivated {}
             | UserEvent::Reactivated {}
@@ -328,6 +356,7 @@ impl Aggregate for User {
                     email_verified,
                     verifications: Vec::new(),
                     settings: Personal::new(Json::empty_object()),
+                    notifications_read_up_to: 0,
                     username: None,
                     erased: false,
                     oauth_accounts: BTreeMap::new(),
@@ -350,6 +379,9 @@ impl Aggregate for User {
                 state.password_hash = Some(password_hash);
             }
             UserEvent::SettingsUpdated { settings } => state.settings = settings,
+            UserEvent::NotificationsRead { up_to, .. } => {
+                state.notifications_read_up_to = state.notifications_read_up_to.max(up_to);
+            }
             UserEvent::RoleChanged { role } => state.role = role,
             UserEvent::Deactivated {} => state.active = false,
             UserEvent::Reactivated {} => state.active = true,
@@ -370,6 +402,7 @@ impl Aggregate for User {
                     email_verified: false,
                     verifications: Vec::new(),
                     settings: Personal::erased(),
+                    notifications_read_up_to: 0,
                     username: None,
                     erased: true,
                     oauth_accounts: BTreeMap::new(),

@@ -96,6 +96,23 @@ labels! {
         /// Google accounts.
         Google = "google",
     }
+    /// What people are told of.
+    NotificationKind {
+        /// A trend was detected.
+        TrendDetected = "trend.detected",
+        /// A content was drafted.
+        ContentCreated = "content.created",
+        /// A content is on a platform.
+        ContentPublished = "content.published",
+        /// A reviewer said no.
+        ContentRejected = "content.rejected",
+        /// A stage that makes images, audio or video failed.
+        MediaFailed = "media.failed",
+        /// A stage was started, completed or failed.
+        PipelineStageChanged = "pipeline.stage_changed",
+        /// A refresh token was used twice, so somebody else may have it: told of in any case.
+        SessionReuseDetected = "session.reuse_detected",
+    }
     /// What a service token is for.
     Scope {
         /// Finds and rates trends.

@@ -57,6 +57,8 @@ ids! {
     PublishRecordId;
     /// Of a connected social account, and of its stream.
     SocialAccountId;
+    /// Of what one user was told of one event.
+    NotificationId;
     /// Of an AI provider, and of its stream.
     ProviderId;
     /// Of a machine's token, and of its stream.

@@ -8,18 +8,20 @@ mod patch;
 mod personal;
 mod scopes;
 mod score;
-mod settings;
+pub(crate) mod settings;
 mod text;
 mod time_zone;
 mod token_hash;
 
 pub use email::Email;
 pub use enums::{
-    AssetType, ContentStatus, OAuthProvider, PublishStatus, Role, RunStatus, Scope, TrendStatus,
+    AssetType, ContentStatus, NotificationKind, OAuthProvider, PublishStatus, Role, RunStatus,
+    Scope, TrendStatus,
 };
 pub use ids::{
-    ContentId, MediaAssetId, OAuthAccountId, ProviderId, PublishId, PublishRecordId,
-    RefreshTokenId, RunId, ServiceTokenId, SessionId, SocialAccountId, TrendId, UserId,
+    ContentId, MediaAssetId, NotificationId, OAuthAccountId, ProviderId, PublishId,
+    PublishRecordId, RefreshTokenId, RunId, ServiceTokenId, SessionId, SocialAccountId, TrendId,
+    UserId,
 };
 pub use json::Json;
 pub use patch::Patch;

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::NotificationKind;
 use crate::aggregate::Rejection;
 
 /// What may stand under a key.
@@ -17,7 +18,23 @@ enum Kind {
     Count(u64, u64),
     /// A web address of at most 2048 characters.
     WebAddress,
+    /// For each kind of notification that can be switched off an object of [`SWITCHES`].
+    NotificationTypes,
 }
+
+/// What is chosen for each kind of notification: whether it is wanted, and whether it is pushed to
+/// those who listen.
+const SWITCHES: [&str; 2] = ["enabled", "real_time"];
+
+/// The kinds of notifications that can be switched off: not the one that guards the account.
+pub(crate) const SWITCHABLE: [NotificationKind; 6] = [
+    NotificationKind::TrendDetected,
+    NotificationKind::ContentCreated,
+    NotificationKind::ContentPublished,
+    NotificationKind::ContentRejected,
+    NotificationKind::MediaFailed,
+    NotificationKind::PipelineStageChanged,
+];
 
 /// The documented sections and their keys.
 const SHAPE: &[(&str, &[(&str, Kind)])] = &[
@@ -44,6 +61,7 @@ const SHAPE: &[(&str, &[(&str, Kind)])] = &[
             ("email_on_publish", Kind::Flag),
             ("email_on_failure", Kind::Flag),
             ("webhook_url", Kind::WebAddress),
+            ("types", Kind::NotificationTypes),
         ],
     ),
     (
@@ -94,21 +112,49 @@ pub fn check_settings(change: &Map<String, Value>) -> Result<(), SettingsError> 
         let Some((_, keys)) = SHAPE.iter().find(|(known, _)| known == section) else {
             return Err(SettingsError::Unknown { path: section.clone() });
         };
-        let values = match values {
-            Value::Null => continue,
-            Value::Object(values) => values,
-            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-                let expected = "an object".to_owned();
-                return Err(SettingsError::Malformed { path: section.clone(), expected });
-            }
-        };
-        for (key, value) in values {
+        for (key, value) in fields(section, values)? {
             let path = format!("{section}.{key}");
             let Some((_, kind)) = keys.iter().find(|(known, _)| known == key) else {
                 return Err(SettingsError::Unknown { path });
             };
-            if !value.is_null() && !kind.fits(value) {
+            if let Kind::NotificationTypes = kind {
+                check_types(&path, value)?;
+            } else if !value.is_null() && !kind.fits(value) {
                 return Err(SettingsError::Malformed { path, expected: kind.to_string() });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The fields of an object; `null` has none.
+fn fields<'a>(
+    path: &str,
+    value: &'a Value,
+) -> Result<impl Iterator<Item = (&'a String, &'a Value)>, SettingsError> {
+    match value {
+        Value::Null => Ok(None.into_iter().flatten()),
+        Value::Object(fields) => Ok(Some(fields).into_iter().flatten()),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            let expected = "an object".to_owned();
+            Err(SettingsError::Malformed { path: path.to_owned(), expected })
+        }
+    }
+}
+
+fn check_types(path: &str, types: &Value) -> Result<(), SettingsError> {
+    for (kind, switches) in fields(path, types)? {
+        let path = format!("{path}.{kind}");
+        if !SWITCHABLE.iter().any(|known| known.as_str() == kind) {
+            return Err(SettingsError::Unknown { path });
+        }
+        for (switch, value) in fields(&path, switches)? {
+            let path = format!("{path}.{switch}");
+            if !SWITCHES.contains(&switch.as_str()) {
+                return Err(SettingsError::Unknown { path });
+            }
+            if !value.is_null() && !Kind::Flag.fits(value) {
+                return Err(SettingsError::Malformed { path, expected: Kind::Flag.to_string() });
             }
         }
     }
@@ -117,6 +163,10 @@ pub fn check_settings(change: &Map<String, Value>) -> Result<(), SettingsError> 
 
 /// The preferences of one who has chosen nothing, as documented.
 fn default_settings() -> Value {
+    let types: Map<_, _> = SWITCHABLE
+        .iter()
+        .map(|kind| (kind.to_string(), json!({ "enabled": true, "real_time": true })))
+        .collect();
     json!({
         "provider_preferences": {
             "llm_provider": "openai", "image_provider": "comfyui", "tts_provider": "elevenlabs",
@@ -127,6 +177,7 @@ fn default_settings() -> Value {
         },
         "notification_preferences": {
             "email_on_publish": true, "email_on_failure": true, "webhook_url": null,
+            "types": types,
         },
         "dashboard_preferences": { "theme": "dark", "default_view": "queue", "items_per_page": 25 },
     })
@@ -137,10 +188,22 @@ pub fn effective_settings(chosen: &Value) -> Value {
     let mut settings = default_settings();
     for (section, values) in chosen.as_object().into_iter().flatten() {
         for (key, value) in values.as_object().into_iter().flatten() {
-            settings[section][key] = value.clone();
+            fill(&mut settings[section][key], value);
         }
     }
     settings
+}
+
+/// Puts what was chosen in the place of the defaults, key by key.
+fn fill(defaults: &mut Value, chosen: &Value) {
+    match (defaults, chosen) {
+        (Value::Object(defaults), Value::Object(chosen)) => {
+            for (key, value) in chosen {
+                fill(defaults.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (defaults, chosen) => *defaults = chosen.clone(),
+    }
 }
 
 impl Kind {
@@ -155,6 +218,7 @@ impl Kind {
             Self::WebAddress => {
                 text(value).is_some_and(|text| super::AvatarUrl::parse(text).is_ok())
             }
+            Self::NotificationTypes => check_types("", value).is_ok(),
         }
     }
 }
@@ -171,6 +235,7 @@ impl std::fmt::Display for Kind {
             Self::OneOf(texts) => write!(f, "one of {}", texts.join(", ")),
             Self::Count(min, max) => write!(f, "a whole number from {min} to {max}"),
             Self::WebAddress => f.write_str("an http:// or https:// address"),
+            Self::NotificationTypes => f.write_str("an object by kind of notification"),
         }
     }
 }
@@ -227,6 +292,26 @@ mod tests {
                 json!({ "notification_preferences": { "webhook_url": "file:///etc" } }),
                 "notification_preferences.webhook_url",
             ),
+            (
+                json!({ "notification_preferences": { "types": [] } }),
+                "notification_preferences.types",
+            ),
+            (
+                json!({ "notification_preferences": { "types": { "trend.detected": 1 } } }),
+                "notification_preferences.types.trend.detected",
+            ),
+            (
+                json!({ "notification_preferences": { "types": { "session.reuse_detected": {} } } }),
+                "notification_preferences.types.session.reuse_detected",
+            ),
+            (
+                json!({ "notification_preferences": { "types": { "media.failed": { "on": true } } } }),
+                "notification_preferences.types.media.failed.on",
+            ),
+            (
+                json!({ "notification_preferences": { "types": { "media.failed": { "enabled": 1 } } } }),
+                "notification_preferences.types.media.failed.enabled",
+            ),
         ] {
             let error = check(&change).unwrap_err();
             assert!(error.to_string().contains(path), "{error}");
@@ -240,5 +325,10 @@ mod tests {
         assert_eq!(settings["dashboard_preferences"]["theme"], "light");
         assert_eq!(settings["dashboard_preferences"]["items_per_page"], 25);
         assert_eq!(effective_settings(&json!({})), default_settings());
+        let quiet = json!({ "types": { "media.failed": { "real_time": false } } });
+        let settings = effective_settings(&json!({ "notification_preferences": quiet }));
+        let types = &settings["notification_preferences"]["types"];
+        assert_eq!(types["media.failed"], json!({ "enabled": true, "real_time": false }));
+        assert_eq!(types["trend.detected"], json!({ "enabled": true, "real_time": true }));
     }
 }

@@ -11,6 +11,7 @@ mod fixtures;
 mod given;
 mod golden;
 mod identity;
+mod notification;
 mod provider;
 mod publish;
 mod samples;

@@ -8,9 +8,9 @@ use orion_domain::publish::Destination;
 use orion_domain::session::Token;
 use orion_domain::user::{OAuthAccount, ProfileChange};
 use orion_domain::values::{
-    AssetType, AvatarUrl, Bio, ContentId, FirstName, LastName, MediaAssetId, OAuthAccountId,
-    OAuthProvider, Patch, Personal, PublishId, PublishRecordId, RefreshTokenId, Role, RunId, Scope,
-    Scopes, SessionId, SocialAccountId, TimeZone, TrendId, UserId,
+    AssetType, AvatarUrl, Bio, ContentId, FirstName, LastName, MediaAssetId, NotificationId,
+    OAuthAccountId, OAuthProvider, Patch, Personal, PublishId, PublishRecordId, RefreshTokenId,
+    Role, RunId, Scope, Scopes, SessionId, SocialAccountId, TimeZone, TrendId, UserId,
 };
 use orion_domain::{
     ContentEvent, Event, ProviderEvent, PublishEvent, ServiceTokenEvent, SessionEvent,
@@ -59,6 +59,7 @@ const SESSION: SessionId = SessionId(uuid(0x101));
 const TOKEN: RefreshTokenId = RefreshTokenId(uuid(0x111));
 const SUCCESSOR: RefreshTokenId = RefreshTokenId(uuid(0x112));
 const OAUTH_ACCOUNT: OAuthAccountId = OAuthAccountId(uuid(0x121));
+const NOTIFICATION: NotificationId = NotificationId(uuid(0x131));
 const TREND: TrendId = TrendId(uuid(0x201));
 const CONTENT: ContentId = ContentId(uuid(0x301));
 const RUNS: [RunId; 4] =
@@ -96,6 +97,7 @@ fn users() -> Vec<Event> {
         UserEvent::SettingsUpdated {
             settings: Personal::new(json(json!({"theme": "dark", "digest": {"hour": 7}}))),
         },
+        UserEvent::NotificationsRead { up_to: 1815, ids: vec![NOTIFICATION] },
         UserEvent::RoleChanged { role: Role::Viewer },
         UserEvent::Deactivated {},
         UserEvent::Reactivated {},

@@ -37,6 +37,7 @@ fn user() {
         "user.profile_updated",
         "user.verification_requested",
         "user.settings_updated",
+        "user.notifications_read",
         "user.oauth_account_linked",
     ]);
 }

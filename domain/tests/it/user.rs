@@ -50,13 +50,14 @@ fn reactivated() -> UserEvent {
 }
 
 /// Each command that only an active user may give.
-fn commands_of_active_users() -> [UserCommand; 9] {
+fn commands_of_active_users() -> [UserCommand; 10] {
     [
         UserCommand::UpdateProfile(username_change(Patch::Set(username("ada")))),
         UserCommand::VerifyEmail,
         UserCommand::RequestVerification { now: at("2026-03-01T12:00:00Z") },
         change_password(),
         UserCommand::UpdateSettings { settings: dark() },
+        UserCommand::MarkNotificationsRead { up_to: 7, ids: Vec::new() },
         UserCommand::Deactivate,
         UserCommand::LogIn { session_id: SESSION },
         UserCommand::LinkOAuthAccount(on_github()),
@@ -422,6 +423,7 @@ fn other_events_take_and_free_nothing() {
         UserEvent::VerificationRequested { requested_at: at("2026-03-01T12:00:00Z") },
         password_changed(),
         UserEvent::SettingsUpdated { settings: dark() },
+        UserEvent::NotificationsRead { up_to: 7, ids: Vec::new() },
         UserEvent::RoleChanged { role: Role::Viewer },
         deactivated(),
         reactivated(),
@@ -489,6 +491,7 @@ fn refusals_have_stable_codes() {
             None,
         ),
         (UserError::AlreadyLinked, "ALREADY_LINKED", None),
+        (UserError::TooManyNotifications { count: 101 }, "TOO_MANY", Some("ids")),
         (UserError::LastLogin, "LAST_LOGIN", Some("oauthAccountId")),
     ]);
 }

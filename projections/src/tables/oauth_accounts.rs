@@ -55,6 +55,7 @@ impl Table for OAuthAccountRow {
             UserEvent::Registered { .. } // shown in users
             | UserEvent::ProfileUpdated { .. }
             | UserEvent::EmailVerified {}
+            | UserEvent::NotificationsRead { .. }
             | UserEvent::VerificationRequested { .. }
             | UserEvent::PasswordChanged { .. }
             | UserEvent::RoleChanged { .. }
@@ -87,6 +88,7 @@ impl Table for OAuthAccountRow {
             UserEvent::Registered { .. }
             | UserEvent::ProfileUpdated { .. }
             | UserEvent::EmailVerified {}
+            | UserEvent::NotificationsRead { .. }
             | UserEvent::VerificationRequested { .. }
             | UserEvent::PasswordChanged { .. }
             | UserEvent::SettingsUpdated { .. }

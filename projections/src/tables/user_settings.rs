@@ -42,6 +42,7 @@ impl Table for UserSettingsRow {
             | UserEvent::Erased { .. } => vec![fact.aggregate_id],
             UserEvent::ProfileUpdated { .. } // shown in users
             | UserEvent::EmailVerified {}
+            | UserEvent::NotificationsRead { .. }
             | UserEvent::VerificationRequested { .. }
             | UserEvent::PasswordChanged { .. }
             | UserEvent::RoleChanged { .. }
@@ -77,6 +78,7 @@ impl Table for UserSettingsRow {
             }),
             UserEvent::ProfileUpdated { .. }
             | UserEvent::EmailVerified {}
+            | UserEvent::NotificationsRead { .. }
             | UserEvent::VerificationRequested { .. }
             | UserEvent::PasswordChanged { .. }
             | UserEvent::RoleChanged { .. }

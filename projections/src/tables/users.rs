@@ -70,6 +70,7 @@ impl Table for UserRow {
             | UserEvent::LoggedIn { .. }
             | UserEvent::Erased { .. } => vec![fact.aggregate_id],
             UserEvent::SettingsUpdated { .. } // shown in user_settings
+            | UserEvent::NotificationsRead { .. }
             | UserEvent::VerificationRequested { .. } // a mail, no column
             | UserEvent::OAuthAccountLinked { .. }
             | UserEvent::OAuthAccountUnlinked { .. } => vec![], // shown in oauth_accounts
@@ -152,6 +153,7 @@ impl Table for UserRow {
             }
             UserEvent::Registered { .. }
             | UserEvent::LoggedIn { .. }
+            | UserEvent::NotificationsRead { .. }
             | UserEvent::VerificationRequested { .. }
             | UserEvent::SettingsUpdated { .. }
             | UserEvent::OAuthAccountLinked { .. }

@@ -40,13 +40,14 @@ const ACCOUNT: Uuid = id(0x501);
 
 /// Which documented tables each event type shows in; every event shows in `projection.streams`.
 #[rustfmt::skip] // One entry a line.
-const SHOWN_IN: [(&str, &[&str]); 52] = [
+const SHOWN_IN: [(&str, &[&str]); 53] = [
     ("user.registered", &["orion.users", "orion.user_settings"]),
     ("user.profile_updated", &["orion.users"]),
     ("user.email_verified", &["orion.users"]),
     ("user.verification_requested", &[]),
     ("user.password_changed", &["orion.users"]),
     ("user.settings_updated", &["orion.user_settings"]),
+    ("user.notifications_read", &[]),
     ("user.role_changed", &["orion.users"]),
     ("user.deactivated", &["orion.users"]),
     ("user.reactivated", &["orion.users"]),

@@ -7,5 +7,6 @@
 
 mod folds;
 mod golden;
+mod notifications;
 mod schema;
 mod tables;

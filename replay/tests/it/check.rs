@@ -9,14 +9,14 @@ use crate::world::{World, score_after};
 #[tokio::test]
 async fn an_empty_log_has_empty_tables() {
     let world = World::new().await;
-    let said = world.orion_replay(["check"]).exits(0).await;
+    let said = check(&world, ["check"], 0).await;
     assert_eq!(said, "0 rows differ from the log at position 0\n");
 }
 
 #[tokio::test]
 async fn what_the_projector_wrote_is_what_the_log_says() {
     let (world, _) = World::with_trend(3).await;
-    let said = world.orion_replay(["check"]).exits(0).await;
+    let said = check(&world, ["check"], 0).await;
     assert_eq!(said, "0 rows differ from the log at position 3\n");
 }
 
@@ -25,7 +25,7 @@ async fn events_after_the_checkpoint_do_not_count() {
     let (world, trend) = World::with_trend(2).await;
     world.append(trend, 2, 1).await;
     world.append(Uuid::now_v7(), 0, 1).await;
-    let said = world.orion_replay(["check"]).exits(0).await;
+    let said = check(&world, ["check"], 0).await;
     assert_eq!(said, "0 rows differ from the log at position 2\n");
 }
 
@@ -36,7 +36,7 @@ async fn a_changed_value_is_found_and_shown_only_on_request() {
     assert!(world.project().await);
     let change = format!("UPDATE orion.trends SET score = 0.75, topic = 'x' WHERE id = '{trend}'");
     world.spoil(&change).await;
-    let said = world.orion_replay(["check"]).exits(1).await;
+    let said = check(&world, ["check"], 1).await;
     assert_eq!(
         sorted(&said),
         [
@@ -45,7 +45,7 @@ async fn a_changed_value_is_found_and_shown_only_on_request() {
             format!("orion.trends {trend} topic differs"),
         ]
     );
-    let said = world.orion_replay(["check", "--show-personal"]).exits(1).await;
+    let said = check(&world, ["check", "--show-personal"], 1).await;
     assert_eq!(
         sorted(&said),
         [
@@ -62,7 +62,7 @@ async fn a_missing_row_is_found() {
     world.spoil("DELETE FROM orion.trends").await;
     world.spoil("DELETE FROM projection.streams").await;
     assert_eq!(
-        world.orion_replay(["check"]).exits(1).await,
+        check(&world, ["check"], 1).await,
         format!(
             "orion.trends {trend} is missing\n\
              projection.streams {trend} is missing\n\
@@ -78,7 +78,7 @@ async fn a_row_of_no_event_is_found() {
     let insert = format!("INSERT INTO orion.trends VALUES ('{stranger}', 'x', 'y')");
     world.spoil(&insert).await;
     assert_eq!(
-        world.orion_replay(["check"]).exits(1).await,
+        check(&world, ["check"], 1).await,
         format!(
             "orion.trends {stranger} should not be there\n\
              1 rows differ from the log at position 1\n"
@@ -98,7 +98,7 @@ async fn a_log_that_is_shorter_than_the_tables_is_a_fault() {
                      ON CONFLICT (name) DO UPDATE SET position = 9";
         world.spoil(ahead).await;
         assert_eq!(
-            world.orion_replay(["check"]).exits(1).await,
+            check(&world, ["check"], 1).await,
             format!("the log ends at {events}, before the projection's position 9\n")
         );
     }
@@ -112,12 +112,12 @@ async fn a_log_of_several_pieces_is_folded_as_one() {
     world.append(other, 0, 5_000).await;
     world.append(trend, 3, 1).await;
     assert!(world.project().await);
-    let said = world.orion_replay(["check"]).exits(0).await;
+    let said = check(&world, ["check"], 0).await;
     assert_eq!(said, "0 rows differ from the log at position 5004\n");
 
     // A row of the first piece only, and one of both.
     world.spoil("UPDATE projection.streams SET version = version + 1").await;
-    let said = world.orion_replay(["check", "--show-personal"]).exits(1).await;
+    let said = check(&world, ["check", "--show-personal"], 1).await;
     assert_eq!(
         sorted(&said),
         [
@@ -136,6 +136,36 @@ async fn one_connection_is_enough() {
     let (position, differences) =
         orion_projections::check(&pool, &vault(&pool).await).await.unwrap();
     assert_eq!((position.0, differences), (1, vec![]));
+}
+
+#[tokio::test]
+async fn notifications_are_checked_too() {
+    let (world, _) = World::with_trend(2).await;
+    assert!(world.project_notifications().await);
+    let said = world.orion_replay(["check"]).exits(0).await;
+    assert!(
+        said.ends_with("\n0 rows of notifications differ from the log at position 2\n"),
+        "{said}"
+    );
+    let stranger = Uuid::now_v7();
+    let insert =
+        format!("INSERT INTO projection.notification_subjects VALUES ('{stranger}', '{stranger}')");
+    world.spoil(&insert).await;
+    assert_eq!(
+        world.orion_replay(["check"]).exits(1).await,
+        format!(
+            "0 rows differ from the log at position 2\n\
+             projection.notification_subjects {stranger} should not be there\n\
+             1 rows of notifications differ from the log at position 2\n"
+        )
+    );
+}
+
+/// What the program says of the documented tables, where the notifications were never projected.
+async fn check<const N: usize>(world: &World, args: [&str; N], status: i32) -> String {
+    let said = world.orion_replay(args).exits(status).await;
+    let tables = said.strip_suffix("0 rows of notifications differ from the log at position 0\n");
+    tables.unwrap_or_else(|| panic!("{said}")).to_owned()
 }
 
 fn sorted(text: &str) -> Vec<String> {

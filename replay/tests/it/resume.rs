@@ -14,17 +14,17 @@ async fn a_stopped_projection_goes_on_after_the_fix() {
     let said = world.orion_replay(["resume", "read_model"]).exits(0).await;
     assert_eq!(said, "read_model goes on\n");
     let said = world.orion_replay(["status"]).exits(0).await;
-    assert!(said.ends_with("position    1\nlag         1\nstatus      running\n"), "{said}");
+    assert!(said.contains("position    1\nlag         1\nstatus      running\n"), "{said}");
 
     assert!(world.project().await);
     let said = world.orion_replay(["check"]).exits(0).await;
-    assert_eq!(said, "0 rows differ from the log at position 2\n");
+    assert!(said.starts_with("0 rows differ from the log at position 2\n"), "{said}");
 }
 
 #[tokio::test]
 async fn what_is_not_stopped_is_not_resumed() {
     let (world, _) = World::with_trend(1).await;
-    for name in ["read_model", "nonsense"] {
+    for name in ["read_model", "notifications", "nonsense"] {
         let said = world.orion_replay(["resume", name]).exits(2).await;
         assert_eq!(said, format!("orion-replay: no stopped projection is called \"{name}\"\n"));
     }

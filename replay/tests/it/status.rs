@@ -8,7 +8,7 @@ use crate::world::World;
 async fn an_empty_log_is_good() {
     let world = World::new().await;
     assert_eq!(
-        world.orion_replay(["status"]).exits(0).await,
+        status(&world, 0).await,
         "head        0\n\
          projection  read_model\n\
          position    0\n\
@@ -22,7 +22,7 @@ async fn a_projection_that_is_behind_has_a_lag() {
     let (world, _) = World::with_trend(2).await;
     world.append(Uuid::now_v7(), 0, 3).await;
     assert_eq!(
-        world.orion_replay(["status"]).exits(0).await,
+        status(&world, 0).await,
         "head        5\n\
          projection  read_model\n\
          position    2\n\
@@ -37,7 +37,7 @@ async fn a_stopped_projection_is_a_fault() {
     world.spoil("ALTER TABLE orion.trends ADD CONSTRAINT narrow CHECK (score < 0.25)").await;
     world.append(trend, 1, 1).await;
     assert!(!world.project().await);
-    let said = world.orion_replay(["status"]).exits(1).await;
+    let said = status(&world, 1).await;
     let (before, error) = said.split_once("error       ").expect(&said);
     assert_eq!(
         before,
@@ -56,7 +56,7 @@ async fn a_projection_ahead_of_the_log_is_a_fault() {
     let (world, _) = World::with_trend(2).await;
     world.spoil("UPDATE projection.checkpoints SET position = 9").await;
     assert_eq!(
-        world.orion_replay(["status"]).exits(1).await,
+        status(&world, 1).await,
         "head        2\n\
          projection  read_model\n\
          position    9\n\
@@ -64,4 +64,33 @@ async fn a_projection_ahead_of_the_log_is_a_fault() {
          status      running\n\
          fault       the log ends at 2, before the projection's position 9\n"
     );
+}
+
+#[tokio::test]
+async fn each_projection_has_its_own_place() {
+    let (world, _) = World::with_trend(2).await;
+    assert!(world.project_notifications().await);
+    world.append(Uuid::now_v7(), 0, 1).await;
+    assert!(world.project().await);
+    assert_eq!(
+        world.orion_replay(["status"]).exits(0).await,
+        "head        3\n\
+         projection  read_model\n\
+         position    3\n\
+         lag         0\n\
+         status      running\n\
+         projection  notifications\n\
+         position    2\n\
+         lag         1\n\
+         status      running\n"
+    );
+}
+
+/// What the program says of the documented tables, where the notifications were never projected.
+async fn status(world: &World, status: i32) -> String {
+    let said = world.orion_replay(["status"]).exits(status).await;
+    let (tables, notifications) = said.split_once("projection  notifications\n").expect(&said);
+    let head = tables.lines().next().unwrap().replace("head ", "lag  ");
+    assert_eq!(notifications, format!("position    0\n{head}\nstatus      running\n"));
+    tables.to_owned()
 }

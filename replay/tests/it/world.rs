@@ -2,7 +2,7 @@
 
 use orion_domain::values::{Score, Source, Topic};
 use orion_domain::{Trend, TrendEvent};
-use orion_projections::Projector;
+use orion_projections::{Progress, Projector};
 use orion_store::testing::{TestDatabase, database, log};
 use orion_store::{Commit, Log, Metadata, Position, connect};
 use sqlx::{Connection, Executor, PgConnection};
@@ -48,10 +48,19 @@ impl World {
         self.log.append(commit).await.unwrap().last
     }
 
-    /// Runs a projector until the tables show all of the log, or it stops before: then false.
+    /// Runs the projector of the documented tables until they show all of the log, or it stops
+    /// before: then false.
     pub async fn project(&self) -> bool {
+        self.run(Projector::new(self.log.clone(), self.log.pool().clone())).await
+    }
+
+    /// The same for the notifications.
+    pub async fn project_notifications(&self) -> bool {
+        self.run(Projector::of_notifications(self.log.clone(), self.log.pool().clone())).await
+    }
+
+    async fn run(&self, (projector, progress): (Projector, Progress)) -> bool {
         let stop = CancellationToken::new();
-        let (projector, progress) = Projector::new(self.log.clone(), self.log.pool().clone());
         let running = tokio::spawn(projector.run(stop.clone()));
         let is_shown = progress.reached(self.log.head().await.unwrap(), PATIENCE).await;
         stop.cancel();
