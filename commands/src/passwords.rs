@@ -1,7 +1,9 @@
 //! Passwords: parsed at the edge, hashed by bcrypt away from the async threads.
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use metrics::histogram;
 use orion_domain::values::Personal;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Semaphore;
@@ -149,7 +151,10 @@ impl Passwords {
     ) -> Result<T, CommandError> {
         // The semaphore is never closed, and without it the work may as well go on.
         let _permit = self.permits.acquire().await.ok();
-        match spawn_blocking(work).await {
+        let began = Instant::now();
+        let worked = spawn_blocking(work).await;
+        histogram!("orion_password_hash_duration_seconds").record(began.elapsed());
+        match worked {
             Ok(result) => result.map_err(|error| CommandError::Hash(error.into())),
             Err(panic) => Err(CommandError::Hash(panic.into())),
         }

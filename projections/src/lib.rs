@@ -9,6 +9,7 @@ mod progress;
 mod projector;
 mod table;
 pub mod tables;
+mod trace;
 
 pub use check::{CheckError, Difference, check};
 pub use progress::{Checkpoint, Progress, ProgressError, Status, checkpoint, resume};

@@ -96,6 +96,7 @@ impl Extension for Charged {
             return Err(error.into_server_error(Pos::default()));
         }
         self.cost.store(cost, Ordering::Relaxed);
+        metrics::histogram!("orion_graphql_cost").record(cost);
         next.run(ctx, request).await
     }
 

@@ -9,6 +9,7 @@ mod event;
 pub mod limits;
 mod media_asset;
 mod node;
+mod observe;
 mod page;
 mod pipeline_run;
 mod provider;
@@ -83,6 +84,7 @@ pub fn sdl() -> String {
 fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
     Schema::build(Query::default(), Mutation::default(), Subscription)
         .limit_depth(DEPTH_MAX)
+        .extension(observe::Observations)
         .extension(error::Codes)
         .extension(limits::Charges)
         .register_output_type::<node::Node>()

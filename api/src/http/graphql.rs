@@ -21,6 +21,7 @@ use crate::graphql::error::{coded, internal};
 use crate::graphql::limits::retry_after_ms;
 use crate::graphql::{loader, request_of};
 use crate::limits::seconds;
+use crate::telemetry::figures::Present;
 
 /// Lets only JSON through: what else there is, a page of another site can send without asking first.
 pub struct JsonOnly;
@@ -175,6 +176,7 @@ async fn serve(shared: Shared, sender: Sender, socket: WebSocket, protocol: Grap
     });
     // Until the socket is closed, its connection counts as open.
     let _open = sender.clone();
+    let _socket = Present::one("orion_sockets");
     let init = {
         let app = shared.app.clone();
         move |payload: serde_json::Value| async move {

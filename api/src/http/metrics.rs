@@ -1,45 +1,60 @@
 //! Figures for Prometheus.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
+use metrics::{counter, gauge};
 use orion_projections::{READ_MODEL, Status};
+use sqlx::PgPool;
 
 use super::Shared;
 
+/// How long the database may take for its part.
+const LOOK_WITHIN: Duration = Duration::from_secs(1);
+
 /// The figures of this moment.
 pub async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
-    let head = shared.app.bus.log().tail().head().0;
-    let checkpoint = shared.app.progress.now();
+    let app = &shared.app;
+    let head = app.bus.log().tail().head().0;
+    let checkpoint = app.progress.now();
+    gauge!("orion_log_position").set(figure(head));
+    gauge!("orion_projection_stopped", "projection" => READ_MODEL)
+        .set(u32::from(checkpoint.status != Status::Running));
     let position = checkpoint.position.0;
-    let lag = (head - position).max(0);
-    let stopped = i32::from(checkpoint.status != Status::Running);
-    let pool = &shared.app.pool;
-    let connections = pool.size();
-    let idle = pool.num_idle();
-    let refused = shared.app.limits.refused().fold(String::new(), |lines, (limit, count)| {
-        format!("{lines}orion_rate_limited_total{{limit=\"{limit}\"}} {count}\n")
-    });
-    let body = format!(
-        "# HELP orion_log_position The newest position of the log that this server has seen.\n\
-         # TYPE orion_log_position gauge\n\
-         orion_log_position {head}\n\
-         # HELP orion_projection_position The position that a projection has reached.\n\
-         # TYPE orion_projection_position gauge\n\
-         orion_projection_position{{projection=\"{READ_MODEL}\"}} {position}\n\
-         # HELP orion_projection_lag_events How many events a projection is behind the log.\n\
-         # TYPE orion_projection_lag_events gauge\n\
-         orion_projection_lag_events{{projection=\"{READ_MODEL}\"}} {lag}\n\
-         # HELP orion_projection_stopped 1 when a projection waits before an event that it cannot apply.\n\
-         # TYPE orion_projection_stopped gauge\n\
-         orion_projection_stopped{{projection=\"{READ_MODEL}\"}} {stopped}\n\
-         # HELP orion_database_connections The connections of the main pool.\n\
-         # TYPE orion_database_connections gauge\n\
-         orion_database_connections{{state=\"open\"}} {connections}\n\
-         orion_database_connections{{state=\"idle\"}} {idle}\n\
-         # HELP orion_rate_limited_total The requests that were refused because a budget was used up.\n\
-         # TYPE orion_rate_limited_total counter\n\
-         {refused}"
-    );
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], body)
+    gauge!("orion_projection_position", "projection" => READ_MODEL).set(figure(position));
+    gauge!("orion_projection_lag_events", "projection" => READ_MODEL).set(lag(position, head));
+    let idle = u32::try_from(app.pool.num_idle()).unwrap_or(u32::MAX);
+    for (state, count) in [("open", app.pool.size()), ("idle", idle)] {
+        gauge!("orion_database_connections", "state" => state).set(count);
+    }
+    gauge!("orion_database_connections_max").set(app.pool.options().get_max_connections());
+    for (limit, count) in app.limits.refused() {
+        counter!("orion_rate_limited_total", "limit" => limit).absolute(count);
+    }
+    let reactors = tokio::time::timeout(LOOK_WITHIN, reactors(&app.pool)).await;
+    let reactors = reactors.ok().and_then(Result::ok);
+    gauge!("orion_database_up").set(u32::from(reactors.is_some()));
+    for (name, position) in reactors.into_iter().flatten() {
+        gauge!("orion_reactor_position", "reactor" => name.clone()).set(figure(position));
+        gauge!("orion_reactor_lag_events", "reactor" => name).set(lag(position, head));
+    }
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.figures.render())
+}
+
+/// Where every reactor is, whichever server runs it, and also if none does.
+async fn reactors(pool: &PgPool) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    sqlx::query_as("SELECT name, position FROM reactor_checkpoints").fetch_all(pool).await
+}
+
+/// A position as Prometheus has it.
+#[expect(clippy::cast_precision_loss, reason = "a log has fewer than 2^53 events")]
+fn figure(count: i64) -> f64 {
+    count as f64
+}
+
+/// How far behind the head; another server may be ahead of what this one has seen.
+fn lag(position: i64, head: i64) -> f64 {
+    figure((head - position).max(0))
 }

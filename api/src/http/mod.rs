@@ -5,6 +5,7 @@ mod graphql;
 mod health;
 mod metrics;
 pub mod oauth;
+mod observe;
 mod origins;
 mod sender;
 pub mod serve;
@@ -21,9 +22,10 @@ use axum::http::header::{
     X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::{from_fn_with_state, map_request, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_request, map_response};
 use axum::response::Response;
 use axum::routing::{get, post};
+use metrics_exporter_prometheus::PrometheusHandle;
 use orion_commands::Client;
 use tower::util::option_layer;
 use tower_http::limit::RequestBodyLimitLayer;
@@ -49,6 +51,8 @@ pub struct Shared {
     pub oauth: Arc<OAuth>,
     /// What is let in.
     pub edge: Edge,
+    /// What was counted.
+    pub figures: PrometheusHandle,
 }
 
 /// What is believed of requests, and what is let in.
@@ -89,6 +93,7 @@ pub fn router(shared: Shared) -> Router {
         .layer(RequestBodyLimitLayer::new(BODY_MAX))
         .layer(map_request(with_deadline))
         .layer(option_layer(origins.cors()))
+        .layer(from_fn(observe::observe))
         .layer(from_fn_with_state(proxies, sender::identify))
         .layer(map_response(with_hang_up))
         .layer(map_response(with_security_headers))
