@@ -265,7 +265,7 @@ fn announce(
 ) {
     println!("Orion is ready");
     println!("  GraphQL    http://{address}/graphql");
-    println!("  GraphiQL   http://{address}/graphiql");
+    println!("  explorer   http://{address}/graphiql");
     println!("  health     http://{address}/health/ready");
     if is_embedded {
         println!("  data       {}", config.data_dir.display());

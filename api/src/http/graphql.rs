@@ -1,6 +1,6 @@
 //! GraphQL over HTTP and WebSocket.
 
-use async_graphql::http::{ALL_WEBSOCKET_PROTOCOLS, GraphiQLSource};
+use async_graphql::http::ALL_WEBSOCKET_PROTOCOLS;
 use async_graphql::parser::types::OperationType;
 use async_graphql::{BatchResponse, Data, Request, Response};
 use async_graphql_axum::rejection::GraphQLRejection;
@@ -9,7 +9,7 @@ use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use axum::extract::{FromRequestParts, RawQuery, State, WebSocketUpgrade};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, UPGRADE};
 use axum::http::{StatusCode, request::Parts};
-use axum::response::{Html, IntoResponse};
+use axum::response::IntoResponse;
 use futures::{SinkExt as _, StreamExt as _, stream};
 use serde::Deserialize;
 use tokio::time::timeout;
@@ -99,11 +99,6 @@ fn is_query(request: &mut Request) -> bool {
         let is_other = wanted.is_some() && name.map(ToString::to_string) != wanted;
         is_other || operation.node.ty == OperationType::Query
     })
-}
-
-/// A page to try queries in.
-pub async fn graphiql() -> Html<String> {
-    Html(GraphiQLSource::build().endpoint("/graphql").subscription_endpoint("/graphql").finish())
 }
 
 pub(super) async fn execute(shared: &Shared, caller: Caller, mut request: Request) -> Response {

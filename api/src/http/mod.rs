@@ -1,6 +1,7 @@
 //! The HTTP surface: routes, and who a request comes from.
 
 mod auth;
+mod explorer;
 mod graphql;
 mod health;
 mod metrics;
@@ -75,7 +76,9 @@ pub fn router(shared: Shared) -> Router {
         move |request: Request| async move { serve::with_deadline(request, body_within) };
     Router::new()
         .route("/graphql", get(graphql::get).post(graphql::post))
-        .route("/graphiql", get(graphql::graphiql))
+        .route("/graphiql", get(explorer::page))
+        .route("/graphiql/explorer.js", get(explorer::script))
+        .route("/graphiql/explorer.css", get(explorer::style))
         .route("/api/v1/auth/register", post(auth::register))
         .route("/api/v1/auth/login", post(auth::login))
         .route("/api/v1/auth/refresh", post(auth::refresh))
