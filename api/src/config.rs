@@ -17,7 +17,8 @@ use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::graphql::limits::{Introspection, Rules};
-use crate::http::oauth::{OAuthSettings, web_address};
+use crate::http::oauth::{OAuthSettings, below, web_address};
+use crate::telemetry::traces::Otlp;
 
 use crate::http::{Origins, TrustedProxies};
 
@@ -142,6 +143,11 @@ pub struct Config {
     #[arg(long, env = "ORION_WEBHOOK_PRIVATE", value_enum, default_value_t = Switch::Off)]
     pub webhook_private: Switch,
 
+    /// Where spans are exported to by OTLP over HTTP, such as `http://127.0.0.1:4318`; unset:
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`, and without that nowhere.
+    #[arg(long, env = "ORION_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
+
     /// What is logged, in tracing's filter language.
     #[arg(long, env = "ORION_LOG", default_value = "info")]
     pub log: String,
@@ -241,6 +247,22 @@ impl Config {
             introspection: self.introspection,
             suggestions: self.suggestions == Switch::On,
         }
+    }
+
+    /// Where spans go to, if anywhere.
+    pub fn otlp(&self) -> Result<Option<Otlp>, ConfigError> {
+        let (own, usual) = ("ORION_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT");
+        let set = |text: &String| !text.is_empty();
+        let own = self.otlp_endpoint.clone().filter(set).map(|text| (own, text));
+        let usual = || std::env::var(usual).ok().filter(set).map(|text| (usual, text));
+        let Some((variable, text)) = own.or_else(usual) else { return Ok(None) };
+        let problem = "it is not a plain web address, such as http://127.0.0.1:4318".to_owned();
+        let base = web_address(&text).ok_or(ConfigError::Value { variable, problem })?;
+        // As OpenTelemetry says it: each signal has its path below the endpoint.
+        let url = below(&base, "/v1/traces");
+        let url = Url::parse(&url)
+            .map_err(|error| ConfigError::Value { variable, problem: error.to_string() })?;
+        Ok(Some(Otlp { url, variable }))
     }
 
     /// The master key, and those that were.

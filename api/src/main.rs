@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory as _, Parser as _};
+use metrics_exporter_prometheus::PrometheusHandle;
 use orion_api::config::Config;
 use orion_api::{maintenance, server, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,10 +18,6 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return refused(&error),
     };
-    if let Err(error) = telemetry::start(&config) {
-        eprintln!("orion: {error}");
-        return ExitCode::from(CANNOT_START);
-    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -28,7 +25,16 @@ fn main() -> ExitCode {
             return ExitCode::from(CANNOT_START);
         }
     };
-    match runtime.block_on(run(config)) {
+    let telemetry = match telemetry::start(&config, runtime.handle()) {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            eprintln!("orion: {error}");
+            return ExitCode::from(CANNOT_START);
+        }
+    };
+    let ended = runtime.block_on(run(config, telemetry.figures.clone()));
+    telemetry.stop();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("orion: {error}");
@@ -61,7 +67,7 @@ fn refused(error: &clap::Error) -> ExitCode {
     ExitCode::from(CANNOT_START)
 }
 
-async fn run(config: Config) -> Result<(), Box<dyn std::error::Error>> {
+async fn run(config: Config, figures: PrometheusHandle) -> Result<(), Box<dyn std::error::Error>> {
     if let Some(command) = config.command {
         return maintenance::run(&config, command).await;
     }
@@ -76,6 +82,6 @@ async fn run(config: Config) -> Result<(), Box<dyn std::error::Error>> {
         }
         on_signal.cancel();
     });
-    server::run(config, stop).await?;
+    server::run(config, figures, stop).await?;
     Ok(())
 }

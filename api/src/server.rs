@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use orion_commands::mail::{LogMailer, Mailer};
+use metrics_exporter_prometheus::PrometheusHandle;
+use orion_commands::mail::{CountedMailer, LogMailer, Mailer};
 use orion_commands::reactors::{
     self, Deliveries, EraseBelongings, MarkPublished, SESSION_RESTS, SendVerification, Tell,
     expire_trends, remove_sessions,
@@ -32,7 +33,7 @@ use crate::http::oauth::{OAuth, Providers};
 use crate::http::serve::{self, Bounds};
 use crate::http::{Edge, Shared, router};
 use crate::limits::Limits;
-use crate::telemetry::chain;
+use crate::telemetry::{chain, figures};
 
 /// How long open requests may take to end when the server stops.
 const DRAIN_FOR: Duration = Duration::from_secs(3);
@@ -92,13 +93,17 @@ pub enum StartError {
 }
 
 /// Runs a server until `stop`.
-pub async fn run(config: Config, stop: CancellationToken) -> Result<(), StartError> {
+pub async fn run(
+    config: Config,
+    figures: PrometheusHandle,
+    stop: CancellationToken,
+) -> Result<(), StartError> {
     // What can be refused without the database is refused before it is started.
     let admin_email = config.admin_email()?;
     let (admin_password, is_generated) = admin_password(&config)?;
     let mailer: Arc<dyn Mailer> = match config.mailer()? {
-        Some(mailer) => Arc::new(mailer),
-        None => Arc::new(LogMailer),
+        Some(mailer) => Arc::new(CountedMailer(mailer)),
+        None => Arc::new(CountedMailer(LogMailer)),
     };
     std::fs::create_dir_all(&config.data_dir)
         .map_err(|source| StartError::DataDir { path: config.data_dir.clone(), source })?;
@@ -129,7 +134,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), StartErr
         Ok(Some(opened)) => {
             let new_admin = opened.is_new.then_some((&admin_password.1, is_generated));
             announce(&config, address, embedded.is_some(), new_admin);
-            serve(&config, opened, (tokens, providers, mailer, webhooks), listener, stop).await;
+            let parts = Parts { tokens, providers, mailer, webhooks, figures };
+            serve(&config, opened, parts, listener, stop).await;
             Ok(())
         }
         Ok(None) => Ok(()),
@@ -189,11 +195,20 @@ async fn open(
     Ok(Opened { pool, queries, bus, passwords, is_new, stop_tasks })
 }
 
+/// What was made of the settings before the database was opened.
+struct Parts {
+    tokens: Tokens,
+    providers: Providers,
+    mailer: Arc<dyn Mailer>,
+    webhooks: Webhooks,
+    figures: PrometheusHandle,
+}
+
 /// Serves requests until `stop`, then ends what is open.
 async fn serve(
     config: &Config,
     opened: Opened,
-    (tokens, providers, mailer, webhooks): (Tokens, Providers, Arc<dyn Mailer>, Webhooks),
+    Parts { tokens, providers, mailer, webhooks, figures }: Parts,
     listener: TcpListener,
     stop: CancellationToken,
 ) {
@@ -204,6 +219,7 @@ async fn serve(
 
     let limits = Arc::new(Limits::new(config.rate_limits == Switch::On));
     tasks.spawn(limits.clone().forget_full(stop_tasks.clone()));
+    tasks.spawn(figures::keep_up(figures.clone(), stop_tasks.clone()));
 
     let app =
         App { bus, passwords, tokens: Arc::new(tokens), limits, progress, notified, pool: queries };
@@ -222,7 +238,7 @@ async fn serve(
         proxies: edge.proxies.clone(),
     };
     let oauth = Arc::new(OAuth::new(providers, &app.bus.keys().derived("oauth cookie")));
-    let shared = Shared { schema: schema(app.clone(), config.rules()), app, edge, oauth };
+    let shared = Shared { schema: schema(app.clone(), config.rules()), app, edge, oauth, figures };
     let server = serve::serve(listener, router(shared), bounds, stop.clone());
     let overdue = async {
         stop.cancelled().await;
@@ -276,7 +292,7 @@ fn announce(
 ) {
     println!("Orion is ready");
     println!("  GraphQL    http://{address}/graphql");
-    println!("  GraphiQL   http://{address}/graphiql");
+    println!("  explorer   http://{address}/graphiql");
     println!("  health     http://{address}/health/ready");
     if is_embedded {
         println!("  data       {}", config.data_dir.display());

@@ -1,8 +1,9 @@
 //! The bus: takes a use case from its sender into the log.
 
+use metrics::counter;
 use orion_store::{AppendError, EventStore, Keys, Log, Position, Receipt, ReceiptKey};
 use serde_json::Value;
-use tracing::debug;
+use tracing::{Instrument as _, debug, debug_span};
 use uuid::Uuid;
 
 use crate::actor::Envelope;
@@ -55,6 +56,17 @@ impl Bus {
     ///
     /// A command that was answered before gets the same answer, whatever has happened since.
     pub async fn run<U: UseCase>(
+        &self,
+        envelope: &Envelope,
+        use_case: &U,
+    ) -> Result<Done, CommandError> {
+        let span = debug_span!("command", action = ?use_case.action());
+        let result = self.decide_and_append(envelope, use_case).instrument(span).await;
+        counter!("orion_commands_total", "code" => code(&result)).increment(1);
+        result
+    }
+
+    async fn decide_and_append<U: UseCase>(
         &self,
         envelope: &Envelope,
         use_case: &U,
@@ -119,6 +131,19 @@ impl Bus {
             }
         }
         Err(CommandError::Conflict)
+    }
+}
+
+/// What became of a command, as clients are told.
+fn code(result: &Result<Done, CommandError>) -> &'static str {
+    match result {
+        Ok(_) => "OK",
+        Err(CommandError::Refused(refusal)) => refusal.code,
+        Err(CommandError::Conflict) => "CONFLICT",
+        Err(CommandError::Unauthenticated) => "UNAUTHENTICATED",
+        Err(CommandError::Forbidden) => "FORBIDDEN",
+        Err(CommandError::Overloaded) => "RATE_LIMITED",
+        Err(CommandError::Store(_) | CommandError::Append(_) | CommandError::Hash(_)) => "INTERNAL",
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
+use metrics::histogram;
 use orion_domain::values::Personal;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Semaphore;
@@ -173,7 +175,10 @@ impl Passwords {
         // The semaphore is never closed, and without it the work may as well go on.
         let _permit = self.permits.acquire().await.ok();
         self.hashes.fetch_add(1, Ordering::Relaxed);
-        match spawn_blocking(work).await {
+        let began = Instant::now();
+        let worked = spawn_blocking(work).await;
+        histogram!("orion_password_hash_duration_seconds").record(began.elapsed());
+        match worked {
             Ok(result) => result.map_err(|error| CommandError::Hash(error.into())),
             Err(panic) => Err(CommandError::Hash(panic.into())),
         }

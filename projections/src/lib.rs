@@ -12,6 +12,7 @@ mod progress;
 mod projector;
 mod table;
 pub mod tables;
+mod trace;
 
 pub use check::{CheckError, Difference, check};
 pub use notifications::check_notifications;

@@ -4,16 +4,18 @@
 //! and writes on one and the same connection, so that a leader that lost its lock cannot write.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use metrics::histogram;
 use orion_store::{Fact, Log, Position, ReadError, RecordedEvent, StoreError, blames_a_value};
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection, PgConnection, PgPool, Postgres};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{Instrument as _, error, info, warn};
 
 use crate::progress::{Checkpoint, Progress, ProgressError, Status, checkpoint};
+use crate::trace::span_over;
 use crate::{NOTIFICATIONS, READ_MODEL, apply, notifications};
 
 /// The most events in one transaction.
@@ -89,6 +91,9 @@ enum PoisonError {
     #[error("the tables refuse the event: {0}")]
     Apply(sqlx::Error),
 }
+
+/// An event that cannot be applied, and why.
+type Poisoned = (Arc<RecordedEvent>, PoisonError);
 
 impl Projector {
     /// A projector of the documented tables that writes through `pool`, and the view of its progress.
@@ -173,21 +178,41 @@ impl Projector {
         connection: &mut PgConnection,
         from: Position,
     ) -> Result<(), LeaderError> {
+        let tail = self.log.tail().read_by("projection");
         let mut applied = from;
         loop {
-            let events = self.log.tail().next(applied, BATCH_MAX).await?;
+            let events = tail.next(applied, BATCH_MAX).await?;
             let Some(newest) = events.last().map(|event| event.position) else {
                 // The tail was stopped, and with it soon this task.
                 return std::future::pending().await;
             };
-            if self.apply_batch(connection, applied, &events).await? {
-                applied = newest;
-            } else if let Some(poisoned) = self.apply_singly(connection, applied, &events).await? {
-                return self.stop_at(connection, &poisoned.0, &poisoned.1).await;
-            } else {
-                applied = newest;
+            let began = Instant::now();
+            let poisoned =
+                self.apply_all(connection, applied, &events).instrument(span_over(&events)).await?;
+            if let Some((event, poison)) = poisoned {
+                return self.stop_at(connection, &event, &poison).await;
             }
+            applied = newest;
+            let count = u32::try_from(events.len()).unwrap_or(u32::MAX);
+            histogram!("orion_projection_batch_events", "projection" => self.projection.name())
+                .record(count);
+            histogram!("orion_projection_batch_duration_seconds", "projection" => self.projection.name())
+                .record(began.elapsed());
         }
+    }
+
+    /// Applies a batch whole or, if something in it cannot be applied, event by event. Gives the first
+    /// event that cannot be applied, and why.
+    async fn apply_all(
+        &self,
+        connection: &mut PgConnection,
+        applied: Position,
+        events: &[Arc<RecordedEvent>],
+    ) -> Result<Option<Poisoned>, LeaderError> {
+        if self.apply_batch(connection, applied, events).await? {
+            return Ok(None);
+        }
+        self.apply_singly(connection, applied, events).await
     }
 
     /// Applies a batch in one transaction. False when an event in it cannot be applied so.
@@ -215,7 +240,7 @@ impl Projector {
         connection: &mut PgConnection,
         mut applied: Position,
         events: &[Arc<RecordedEvent>],
-    ) -> Result<Option<(Arc<RecordedEvent>, PoisonError)>, LeaderError> {
+    ) -> Result<Option<Poisoned>, LeaderError> {
         let ring = self.log.vault().ring(events.iter().map(Arc::as_ref)).await?;
         for event in events {
             let fact = match ring.read(event) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::{PgExecutor, PgPool};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{Instrument as _, debug_span, warn};
 use uuid::Uuid;
 
 use crate::append::Appender;
@@ -144,7 +144,8 @@ impl Log {
     /// Writes a commit whole, or says why not. The answer comes when it is durable.
     pub async fn append(&self, commit: Commit) -> Result<Appended, AppendError> {
         let erased = commit.erased.clone();
-        let appended = self.appender.append(commit).await?;
+        let span = debug_span!("append", events = commit.events.len());
+        let appended = self.appender.append(commit).instrument(span).await?;
         // The other servers hear of it by the event.
         for subject in erased {
             self.vault.forget(subject);

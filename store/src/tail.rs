@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use metrics::counter;
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 use tokio::sync::{Notify, watch};
@@ -41,6 +42,8 @@ pub struct Tail {
     head: watch::Receiver<Position>,
     recent: Arc<RwLock<Recent>>,
     wake: Arc<Notify>,
+    /// Who reads by this clone, in the figures.
+    reader: &'static str,
 }
 
 /// The newest events of the log, without a gap.
@@ -66,10 +69,17 @@ impl Tail {
     pub(crate) async fn start(pool: PgPool, stop: CancellationToken) -> Result<Self, StoreError> {
         let start = head(&pool).await?;
         let (sender, head) = watch::channel(start);
-        let tail = Self { pool, head, recent: Arc::default(), wake: Arc::default() };
+        let tail =
+            Self { pool, head, recent: Arc::default(), wake: Arc::default(), reader: "other" };
         tokio::spawn(stop.clone().run_until_cancelled_owned(tail.clone().listen()));
         tokio::spawn(stop.run_until_cancelled_owned(tail.clone().follow(sender)));
         Ok(tail)
+    }
+
+    /// The same tail for a reader of this name, which the figures show; one of a few names.
+    #[must_use]
+    pub fn read_by(&self, reader: &'static str) -> Self {
+        Self { reader, ..self.clone() }
     }
 
     /// Tells the reader that the log has grown.
@@ -94,9 +104,12 @@ impl Tail {
         if head.wait_for(|head| *head > after).await.is_err() {
             return Ok(Vec::new());
         }
+        let reads = |source| counter!("orion_tail_reads_total", "reader" => self.reader, "source" => source);
         if let Some(events) = self.recent_after(after, limit) {
+            reads("memory").increment(1);
             return Ok(events);
         }
+        reads("database").increment(1);
         let limit = i64::try_from(limit).unwrap_or(READ_MAX).min(READ_MAX);
         let events = read(&self.pool, after, limit).await?;
         Ok(events.into_iter().map(Arc::new).collect())

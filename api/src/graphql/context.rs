@@ -19,6 +19,7 @@ use super::reader::{Entity, Found, Reader, RowKey};
 use super::scalars::{Position, uuid};
 use crate::auth::Tokens;
 use crate::limits::Limits;
+use crate::telemetry::traces::traceparent;
 
 /// How long an answer waits for the read model before it says `projected: false`.
 pub const PROJECTED_WITHIN: Duration = Duration::from_secs(5);
@@ -238,7 +239,7 @@ impl ContextExt for Context<'_> {
         let caller = self.caller();
         Envelope {
             correlation_id: Some(caller.request_id.clone()),
-            traceparent: caller.traceparent.clone(),
+            traceparent: traceparent().or_else(|| caller.traceparent.clone()),
             ..Envelope::of(caller.actor)
         }
     }

@@ -11,6 +11,7 @@ pub mod limits;
 mod media_asset;
 mod node;
 mod notification;
+mod observe;
 mod page;
 mod pipeline_run;
 mod provider;
@@ -84,6 +85,7 @@ pub fn sdl() -> String {
 
 fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
     Schema::build(Query::default(), Mutation::default(), Subscription)
+        .extension(observe::Observations)
         .extension(error::Codes)
         .extension(began::Beginnings)
         .register_output_type::<node::Node>()

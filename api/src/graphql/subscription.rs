@@ -100,7 +100,7 @@ impl Subscription {
         ctx.allow(Action::Audit)?;
         let selection = filter.unwrap_or_default().selection()?;
         let mut after = start(ctx, after).await?;
-        let tail = ctx.app().bus.log().tail().clone();
+        let tail = ctx.app().bus.log().tail().read_by("subscription");
         Ok(try_stream! {
             loop {
                 let events = tail.next(after, BATCH_MAX).await.map_err(internal)?;
@@ -276,9 +276,10 @@ async fn changes<'a, T: Entity>(
     let mut after = start(ctx, after).await?;
     let app = ctx.app().clone();
     let caller = ctx.caller().clone();
+    let tail = app.bus.log().tail().read_by("subscription");
     Ok(try_stream! {
         loop {
-            let events = app.bus.log().tail().next(after, BATCH_MAX).await.map_err(internal)?;
+            let events = tail.next(after, BATCH_MAX).await.map_err(internal)?;
             let Some(newest) = events.last() else { break };
             after = newest.position;
             let facts = app.bus.log().read_facts(&events).await.map_err(internal)?;

@@ -1,54 +1,62 @@
 //! Figures for Prometheus.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
+use metrics::{counter, gauge};
 use orion_projections::{Checkpoint, NOTIFICATIONS, READ_MODEL, Status};
+use sqlx::PgPool;
 
 use super::Shared;
 
+/// How long the database may take for its part.
+const LOOK_WITHIN: Duration = Duration::from_secs(1);
+
 /// The figures of this moment.
 pub async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
-    let head = shared.app.bus.log().tail().head().0;
-    let projections = [(READ_MODEL, &shared.app.progress), (NOTIFICATIONS, &shared.app.notified)];
-    let of_projections = |metric: &str, value: fn(i64, &Checkpoint) -> i64| {
-        projections.iter().fold(String::new(), |lines, (name, progress)| {
-            let value = value(head, &progress.now());
-            format!("{lines}{metric}{{projection=\"{name}\"}} {value}\n")
-        })
-    };
-    let position = of_projections("orion_projection_position", |_, now| now.position.0);
-    let lag =
-        of_projections("orion_projection_lag_events", |head, now| (head - now.position.0).max(0));
-    let stopped = of_projections("orion_projection_stopped", |_, now| {
-        i64::from(now.status != Status::Running)
-    });
-    let pool = shared.app.bus.log().pool();
-    let connections = pool.size();
-    let idle = pool.num_idle();
-    let refused = shared.app.limits.refused().fold(String::new(), |lines, (limit, count)| {
-        format!("{lines}orion_rate_limited_total{{limit=\"{limit}\"}} {count}\n")
-    });
-    let body = format!(
-        "# HELP orion_log_position The newest position of the log that this server has seen.\n\
-         # TYPE orion_log_position gauge\n\
-         orion_log_position {head}\n\
-         # HELP orion_projection_position The position that a projection has reached.\n\
-         # TYPE orion_projection_position gauge\n\
-         {position}\
-         # HELP orion_projection_lag_events How many events a projection is behind the log.\n\
-         # TYPE orion_projection_lag_events gauge\n\
-         {lag}\
-         # HELP orion_projection_stopped 1 when a projection waits before an event that it cannot apply.\n\
-         # TYPE orion_projection_stopped gauge\n\
-         {stopped}\
-         # HELP orion_database_connections The connections of the main pool.\n\
-         # TYPE orion_database_connections gauge\n\
-         orion_database_connections{{state=\"open\"}} {connections}\n\
-         orion_database_connections{{state=\"idle\"}} {idle}\n\
-         # HELP orion_rate_limited_total The requests that were refused because a budget was used up.\n\
-         # TYPE orion_rate_limited_total counter\n\
-         {refused}"
-    );
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], body)
+    let app = &shared.app;
+    let head = app.bus.log().tail().head().0;
+    for (projection, progress) in [(READ_MODEL, &app.progress), (NOTIFICATIONS, &app.notified)] {
+        let Checkpoint { position, status } = progress.now();
+        gauge!("orion_projection_stopped", "projection" => projection)
+            .set(u32::from(status != Status::Running));
+        gauge!("orion_projection_position", "projection" => projection).set(figure(position.0));
+        gauge!("orion_projection_lag_events", "projection" => projection)
+            .set(lag(position.0, head));
+    }
+    let pool = app.bus.log().pool();
+    let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+    for (state, count) in [("open", pool.size()), ("idle", idle)] {
+        gauge!("orion_database_connections", "state" => state).set(count);
+    }
+    gauge!("orion_database_connections_max").set(pool.options().get_max_connections());
+    for (limit, count) in app.limits.refused() {
+        counter!("orion_rate_limited_total", "limit" => limit).absolute(count);
+    }
+    let reactors = tokio::time::timeout(LOOK_WITHIN, reactors(pool)).await;
+    let reactors = reactors.ok().and_then(Result::ok);
+    gauge!("orion_database_up").set(u32::from(reactors.is_some()));
+    for (name, position) in reactors.into_iter().flatten() {
+        gauge!("orion_reactor_position", "reactor" => name.clone()).set(figure(position));
+        gauge!("orion_reactor_lag_events", "reactor" => name).set(lag(position, head));
+    }
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.figures.render())
+}
+
+/// Where every reactor is, whichever server runs it, and also if none does.
+async fn reactors(pool: &PgPool) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    sqlx::query_as("SELECT name, position FROM reactor_checkpoints").fetch_all(pool).await
+}
+
+/// A position as Prometheus has it.
+#[expect(clippy::cast_precision_loss, reason = "a log has fewer than 2^53 events")]
+fn figure(count: i64) -> f64 {
+    count as f64
+}
+
+/// How far behind the head; another server may be ahead of what this one has seen.
+fn lag(position: i64, head: i64) -> f64 {
+    figure((head - position).max(0))
 }

@@ -2,10 +2,12 @@
 
 mod auth;
 mod compress;
+mod explorer;
 mod graphql;
 mod health;
 mod metrics;
 pub mod oauth;
+mod observe;
 mod origins;
 mod sender;
 pub mod serve;
@@ -22,9 +24,10 @@ use axum::http::header::{
     X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::{from_fn_with_state, map_request, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_request, map_response};
 use axum::response::Response;
 use axum::routing::{get, post};
+use metrics_exporter_prometheus::PrometheusHandle;
 use orion_commands::{Client, ServiceSecret};
 use orion_domain::values::Personal;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +59,8 @@ pub struct Shared {
     pub oauth: Arc<OAuth>,
     /// What is let in.
     pub edge: Edge,
+    /// What was counted.
+    pub figures: PrometheusHandle,
 }
 
 /// What is believed of requests, and what is let in.
@@ -82,7 +87,9 @@ pub fn router(shared: Shared) -> Router {
         move |request: Request| async move { serve::with_deadline(request, body_within) };
     let graphql = get(graphql::get).post(graphql::post).fallback(graphql::other_methods);
     Router::new()
-        .route("/graphiql", get(graphql::graphiql))
+        .route("/graphiql", get(explorer::page))
+        .route("/graphiql/explorer.js", get(explorer::script))
+        .route("/graphiql/explorer.css", get(explorer::style))
         .route("/api/v1/auth/register", post(auth::register))
         .route("/api/v1/auth/login", post(auth::login))
         .route("/api/v1/auth/refresh", post(auth::refresh))
@@ -102,6 +109,7 @@ pub fn router(shared: Shared) -> Router {
         .route("/graphql", graphql.layer(compress::layer()))
         .layer(map_request(with_deadline))
         .layer(option_layer(origins.cors()))
+        .layer(from_fn(observe::observe))
         .layer(from_fn_with_state(proxies, sender::identify))
         .layer(map_response(with_hang_up))
         .layer(map_response(with_security_headers))

@@ -30,7 +30,14 @@ async fn queries_may_be_sent_by_get_and_mutations_may_not() {
     }
     let trends = get("{ trends { totalCount } }").await;
     assert_eq!(trends["data"]["trends"]["totalCount"], json!(0));
-    for path in ["/graphiql", "/health/live", "/health/ready", "/metrics"] {
+    for path in [
+        "/graphiql",
+        "/graphiql/explorer.js",
+        "/graphiql/explorer.css",
+        "/health/live",
+        "/health/ready",
+        "/metrics",
+    ] {
         assert_eq!(server.status_of(path).await, 200, "{path}");
     }
     assert_eq!(server.status_of("/nowhere").await, 404);
@@ -92,4 +99,38 @@ async fn every_answer_has_the_security_headers() {
             assert_eq!(answer.headers()[header], value, "{path} {header}");
         }
     }
+}
+
+#[tokio::test]
+async fn the_explorer_is_whole_and_stays_at_home() {
+    let database = database().await;
+    let server = Server::start(&database.url).await;
+    let page = http().get(format!("{}/graphiql", server.url())).send().await.unwrap();
+    let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    assert!(policy.starts_with("default-src 'none'; "), "{policy}");
+    assert!(!policy.contains("unsafe") && !policy.contains("http"), "{policy}");
+    let page = page.text().await.unwrap();
+    for (path, kind) in [("explorer.js", "text/javascript"), ("explorer.css", "text/css")] {
+        let path = format!("/graphiql/{path}");
+        assert!(page.contains(&path), "{page}");
+        let file = http().get(format!("{}{path}", server.url())).send().await.unwrap();
+        let found = file.headers()["content-type"].to_str().unwrap().to_owned();
+        assert!(found.starts_with(kind), "{path}: {found}");
+        let text = file.text().await.unwrap();
+        assert!(!text.contains("http://") && !text.contains("https://"), "{path}");
+    }
+    // What stands in the first tab is good for something.
+    let ada = server.editor("ada").await;
+    let script = http().get(format!("{}/graphiql/explorer.js", server.url())).send().await.unwrap();
+    let script = script.text().await.unwrap();
+    let examples = script.split_once("EXAMPLES = `").unwrap().1.split_once("`;").unwrap().0;
+    for operation in ["Me", "Newest", "Detect"] {
+        let body = json!({ "query": examples, "operationName": operation });
+        let answer: Value = ada.post(body.to_string()).await.unwrap().json().await.unwrap();
+        assert!(answer["errors"].is_null(), "{operation}: {answer}");
+    }
+    let subscription = examples.split_once("subscription").unwrap().1;
+    let mut watching =
+        ada.subscribe(&format!("subscription{subscription}"), json!({ "after": "0" })).await;
+    assert_eq!(watching.change().await["trend"]["topic"], json!("tiny houses"));
 }

@@ -1,5 +1,6 @@
 //! Mail: what is sent to a person, and the ways to send it.
 
+mod counted;
 mod log;
 mod smtp;
 
@@ -9,6 +10,7 @@ use orion_domain::values::{Email, Personal, UserId};
 use secrecy::SecretString;
 use uuid::Uuid;
 
+pub use self::counted::CountedMailer;
 pub use self::log::LogMailer;
 pub use self::smtp::{MailSettingError, SmtpMailer};
 

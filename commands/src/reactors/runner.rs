@@ -114,8 +114,9 @@ async fn lead<R: Reactor>(bus: &Bus, reactor: &R) -> Result<(), RunError> {
     }
     info!(reactor = R::NAME, "reactor leads");
     let mut done = start(&mut connection, log, R::NAME).await?;
+    let tail = log.tail().read_by("reactor");
     loop {
-        let events = log.tail().next(done, BATCH_MAX).await?;
+        let events = tail.next(done, BATCH_MAX).await?;
         if events.is_empty() {
             // The tail was stopped, and with it soon this task.
             return std::future::pending().await;

@@ -6,10 +6,11 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use metrics::{counter, histogram};
 use orion_domain::ClaimChange;
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{debug, warn};
+use tracing::{Instrument as _, Span, debug, debug_span, warn};
 use uuid::Uuid;
 
 use self::statement::{append_once, written};
@@ -45,6 +46,8 @@ pub(crate) struct Appender {
 struct Waiting {
     commit: Commit,
     since: Instant,
+    /// What the caller is doing.
+    span: Span,
     reply: oneshot::Sender<Result<Appended, AppendError>>,
 }
 
@@ -63,13 +66,16 @@ impl Appender {
 
     pub async fn append(&self, commit: Commit) -> Result<Appended, AppendError> {
         let (reply, answer) = oneshot::channel();
-        self.queue.try_send(Waiting { commit, since: Instant::now(), reply }).map_err(|error| {
-            match error {
-                mpsc::error::TrySendError::Full(_) => AppendError::Overloaded,
-                mpsc::error::TrySendError::Closed(_) => AppendError::Unavailable(None),
-            }
-        })?;
-        answer.await.unwrap_or(Err(AppendError::Unavailable(None)))
+        let since = Instant::now();
+        let waiting = Waiting { commit, since, span: Span::current(), reply };
+        let result = match self.queue.try_send(waiting) {
+            Ok(()) => answer.await.unwrap_or(Err(AppendError::Unavailable(None))),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(AppendError::Overloaded),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(AppendError::Unavailable(None)),
+        };
+        histogram!("orion_append_duration_seconds").record(since.elapsed());
+        counter!("orion_appends_total", "outcome" => outcome(&result)).increment(1);
+        result
     }
 }
 
@@ -110,10 +116,18 @@ impl<F: Fn(Position)> Writer<F> {
 
     /// Writes a batch and answers everyone in it.
     async fn write(&self, batch: Vec<Waiting>) {
+        let span = debug_span!(parent: None, "append batch", commits = batch.len());
+        for waiting in &batch {
+            span.follows_from(&waiting.span);
+        }
         let (commits, replies): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|waiting| (waiting.commit, waiting.reply)).unzip();
         debug!(commits = commits.len(), "appending a batch");
-        let results = self.append_all(&commits).await;
+        let began = Instant::now();
+        let results = self.append_all(&commits).instrument(span).await;
+        histogram!("orion_append_batch_duration_seconds").record(began.elapsed());
+        histogram!("orion_append_batch_commits")
+            .record(u32::try_from(commits.len()).unwrap_or(u32::MAX));
         let head = results.iter().flatten().map(|appended| appended.last).max();
         if let Some(head) = head {
             (self.appended)(head);
@@ -196,6 +210,19 @@ impl<F: Fn(Position)> Writer<F> {
             settled.push(found.map_or(result, Ok));
         }
         Ok(settled)
+    }
+}
+
+/// What became of a commit, in one word for the figures.
+fn outcome(result: &Result<Appended, AppendError>) -> &'static str {
+    match result {
+        Ok(_) => "written",
+        Err(AppendError::Conflict) => "conflict",
+        Err(AppendError::Taken { .. }) => "taken",
+        Err(AppendError::Repeated(_)) => "repeated",
+        Err(AppendError::Overloaded) => "overloaded",
+        Err(AppendError::Data(_)) => "data",
+        Err(AppendError::Unavailable(_)) => "unavailable",
     }
 }
 

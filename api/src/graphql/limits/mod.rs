@@ -220,6 +220,7 @@ impl Extension for Guarded {
     ) -> ServerResult<ExecutableDocument> {
         // The first step that knows the caller.
         if let Some(assessed) = self.known.assessed.get() {
+            metrics::histogram!("orion_graphql_cost").record(assessed.cost);
             charge(ctx, Limit::Cost, assessed.cost, Pos::default())?;
             if assessed.introspects {
                 self.rules.introspection.admit(ctx.data_unchecked())?;

@@ -6,14 +6,12 @@ mod request;
 mod sse;
 mod websocket;
 
-use async_graphql::http::GraphiQLSource;
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Request, Response};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{ALLOW, RETRY_AFTER, UPGRADE};
 use axum::http::{HeaderValue, Method, StatusCode, request::Parts};
-use axum::response::Html;
 use futures::{StreamExt as _, stream};
 
 use self::answer::Answer;
@@ -166,11 +164,6 @@ async fn stream(
     };
     let responses = shared.schema.execute_stream(request);
     sse::respond(responses.map(move |response| Answer::new(response, &began)), held, stop)
-}
-
-/// A page to try queries in.
-pub async fn graphiql() -> Html<String> {
-    Html(GraphiQLSource::build().endpoint("/graphql").subscription_endpoint("/graphql").finish())
 }
 
 /// Runs a query or a mutation, and knows how far it came.

@@ -16,6 +16,7 @@ use super::{auth_error, failed};
 use crate::graphql::context::App;
 use crate::graphql::error::coded;
 use crate::graphql::loader;
+use crate::telemetry::figures::Present;
 
 /// Begins a WebSocket.
 pub(super) async fn upgrade(
@@ -63,6 +64,7 @@ async fn serve(shared: Shared, sender: Sender, socket: WebSocket, protocol: Grap
     });
     // Until the socket is closed, its connection counts as open.
     let _open = sender.clone();
+    let _socket = Present::one("orion_sockets");
     let init = {
         let app = shared.app.clone();
         move |payload: serde_json::Value| async move {

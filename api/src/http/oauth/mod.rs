@@ -32,7 +32,7 @@ use self::cookie::{Cookies, Dance};
 use self::fetch::{Fetch, FetchError};
 use self::provider::{Departure, Provider};
 pub use self::settings::OAuthSettings;
-pub(crate) use self::settings::web_address;
+pub(crate) use self::settings::{below, web_address};
 use super::auth::{command_failed, failed, me_as, problem};
 use super::graphql::auth_error;
 use super::{Sender, Shared, caller, caller_with};
@@ -41,6 +41,7 @@ use crate::graphql::context::{Caller, PROJECTED_WITHIN};
 use crate::graphql::error::internal;
 use crate::limits::{Exceeded, Limit};
 use crate::telemetry::chain;
+use crate::telemetry::traces::traceparent;
 
 /// The providers that people may sign in at.
 pub struct OAuth {
@@ -272,7 +273,7 @@ async fn link_to(
 fn envelope(caller: &Caller) -> Envelope {
     Envelope {
         correlation_id: Some(caller.request_id.clone()),
-        traceparent: caller.traceparent.clone(),
+        traceparent: traceparent().or_else(|| caller.traceparent.clone()),
         ..Envelope::of(caller.actor)
     }
 }

@@ -107,7 +107,7 @@ pub(crate) fn web_address(text: &str) -> Option<Url> {
 }
 
 /// The address of a path below another.
-pub(super) fn below(base: &Url, path: &str) -> String {
+pub(crate) fn below(base: &Url, path: &str) -> String {
     format!("{}{path}", base.as_str().trim_end_matches('/'))
 }
 
