@@ -200,9 +200,8 @@ impl Session {
     pub fn has_just_replaced(&self, steps: usize, now: DateTime<Utc>) -> bool {
         // A token lives for a fixed time, so the end of its successor tells when it was replaced.
         let successor_ends = self.0.as_ref().and_then(|state| match steps {
-            0 => None,
             1 if state.generation > 0 => Some(state.token.expires_at),
-            1 => None,
+            0 | 1 => None,
             _ => {
                 let index = state.replaced.len().checked_sub(steps - 1)?;
                 state.replaced.get(index).map(|(_, expires_at)| *expires_at)

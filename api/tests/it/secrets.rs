@@ -317,7 +317,7 @@ async fn what_is_secret_or_personal_is_where_it_must_be_and_nowhere_else() {
         assert_absent(all(), "an error", error);
     }
     let (ended, _stopped) = walk.server.terminate().await;
-    assert!(ended.stderr.contains("TRACE"), "the log is not as it was asked for");
+    assert!(ended.stderr.contains("DEBUG"), "the log is not as it was asked for");
     assert_absent(all(), "a log line", &ended.stderr);
     assert_absent(all(), "the standard output", &ended.stdout);
 }

@@ -223,11 +223,13 @@ async fn with_a_person_go_the_sessions_and_the_social_accounts() {
     assert_eq!(open(bobs).await.unwrap(), "a token of the platform");
     refresh(&world.bus, &bobs_token).await.unwrap();
     assert_eq!(refresh_code(&world, &token).await.0, "SESSION_REVOKED");
-    let names = facts(&world).await.into_iter().filter_map(|fact| match fact.event {
-        Event::SocialAccount(SocialAccountEvent::Connected { user_id, display_name, .. }) => {
-            Some((Some(user_id) == ada.user_id(), display_name.expose().is_none()))
-        }
-        _ => None,
+    let names = facts(&world).await.into_iter().filter_map(|fact| {
+        let Event::SocialAccount(SocialAccountEvent::Connected { user_id, display_name, .. }) =
+            fact.event
+        else {
+            return None;
+        };
+        Some((Some(user_id) == ada.user_id(), display_name.expose().is_none()))
     });
     let (of_ada, erased): (Vec<bool>, Vec<bool>) = names.unzip();
     assert_eq!((of_ada.len(), &of_ada), (4, &erased));

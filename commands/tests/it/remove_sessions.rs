@@ -48,11 +48,9 @@ async fn started(
 async fn removed(world: &World) -> Vec<(SessionId, Vec<RefreshTokenId>)> {
     let events = world.bus.log().read(Position::START, 10_000).await.unwrap();
     let facts = world.bus.log().read_facts(&events).await.unwrap();
-    let removed = facts.into_iter().filter_map(|fact| match fact.event {
-        Event::Session(SessionEvent::Removed { token_ids }) => {
-            Some((SessionId(fact.aggregate_id), token_ids))
-        }
-        _ => None,
+    let removed = facts.into_iter().filter_map(|fact| {
+        let Event::Session(SessionEvent::Removed { token_ids }) = fact.event else { return None };
+        Some((SessionId(fact.aggregate_id), token_ids))
     });
     removed.collect()
 }
