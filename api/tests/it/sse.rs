@@ -67,7 +67,7 @@ impl Events {
                     (None, None) => None,
                     other => panic!("{other:?}"),
                 };
-                self.received = rest.to_owned();
+                self.received = rest.to_string();
                 if event.is_some() {
                     return event;
                 }
@@ -92,7 +92,7 @@ impl Events {
         (position(&change["position"]), change["trend"]["topic"].as_str().unwrap().to_owned())
     }
 
-    async fn is_over(mut self) {
+    async fn ends(mut self) {
         assert_eq!(self.event().await, Some(Event::Complete));
         assert_eq!(self.event().await, None);
     }
@@ -146,7 +146,7 @@ async fn a_query_and_a_mutation_are_streams_of_one() {
         let answer = events.next().await;
         assert_eq!(answer["data"], expected);
         assert!(position(&answer["extensions"]["position"]) > 0);
-        events.is_over().await;
+        events.ends().await;
     }
 }
 
@@ -172,7 +172,7 @@ async fn what_is_wrong_with_an_operation_is_told_in_the_stream() {
         let answer = events.next().await;
         assert_eq!(answer["errors"][0]["extensions"]["code"], code, "{query}: {answer}");
         assert!(answer.get("data").is_none(), "{query}: {answer}");
-        events.is_over().await;
+        events.ends().await;
     }
     // What is wrong with the request is told before there is one.
     for (client, body, status) in [

@@ -14,11 +14,10 @@ pub struct LogMailer;
 impl Mailer for LogMailer {
     fn send<'a>(&'a self, mail: &'a Mail) -> Sending<'a> {
         let Mail { user_id, subject, link, .. } = mail;
-        match link {
-            Some(link) => {
-                info!(%user_id, subject, link = %link.expose_secret(), "no mail server is set, here is the link");
-            }
-            None => info!(%user_id, subject, "no mail server is set, nothing is sent"),
+        if let Some(link) = link {
+            info!(%user_id, subject, link = %link.expose_secret(), "no mail server is set, here is the link");
+        } else {
+            info!(%user_id, subject, "no mail server is set, nothing is sent");
         }
         Box::pin(std::future::ready(Ok(())))
     }

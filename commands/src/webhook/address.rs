@@ -20,13 +20,19 @@ pub(super) fn is_public(address: IpAddr) -> bool {
 /// By the IANA registry of special-purpose addresses.
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let reserved = match address.octets() {
-        // This network, private, loopback, carriers, link-local (with the metadata of clouds), private.
-        [0 | 10 | 127, ..] | [100, 64..=127, ..] | [169, 254, ..] | [172, 16..=31, ..] => true,
-        // Protocols, documentation, 6to4 relays, private, benchmarks, documentation.
-        [192, 0, 0 | 2, _] | [192, 88, 99, _] | [192, 168, ..] | [198, 18 | 19, ..] => true,
-        [198, 51, 100, _] | [203, 0, 113, _] => true,
-        // Multicast, reserved, broadcast.
-        [224..=255, ..] => true,
+        // This network, private, loopback, multicast, reserved, broadcast; carriers; link-local with
+        // the metadata of clouds; private; protocols, documentation; 6to4 relays, private; benchmarks,
+        // documentation.
+        [0 | 10 | 127 | 224..=255, ..]
+        | [100, 64..=127, ..]
+        | [169, 254, ..]
+        | [172, 16..=31, ..]
+        | [192, 0, 0 | 2, _]
+        | [192, 88, 99, _]
+        | [192, 168, ..]
+        | [198, 18 | 19, ..]
+        | [198, 51, 100, _]
+        | [203, 0, 113, _] => true,
         _ => false,
     };
     !reserved && address != AZURE_HOST
@@ -35,9 +41,8 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 /// Only what is assigned to the internet, without what stands for an address of version 4.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     match address.segments() {
-        // Protocols and Teredo, documentation, 6to4, documentation.
-        [0x2001, 0..=0x01ff, ..] | [0x2001, 0x0db8, ..] | [0x2002, ..] => false,
-        [0x3fff, 0..=0x0fff, ..] => false,
+        // Protocols and Teredo, documentation; 6to4; documentation.
+        [0x2001, 0..=0x01ff | 0x0db8, ..] | [0x2002, ..] | [0x3fff, 0..=0x0fff, ..] => false,
         [0x2000..=0x3fff, ..] => true,
         _ => false,
     }

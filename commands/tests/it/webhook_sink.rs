@@ -85,7 +85,7 @@ async fn answer(stream: TcpStream, kept: Arc<Mutex<Vec<Posted>>>) -> Option<()> 
         if name == "content-length" {
             length = value.trim().parse().ok()?;
         }
-        head.push_str(&format!("{name}: {}\n", value.trim()));
+        head.extend([&name, ": ", value.trim(), "\n"]);
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;

@@ -39,8 +39,8 @@ impl World {
         let pool = connect(&database.url, 6).await.unwrap();
         let store = EventStore::new(log(pool, stop.clone()).await);
         let owner = PgPool::connect(&database.url).await.unwrap();
-        let (versions, _stop) = (HashMap::new(), stop.drop_guard());
-        Self { store, owner, versions, _stop, _database: database }
+        let versions = HashMap::new();
+        Self { store, owner, versions, _stop: stop.drop_guard(), _database: database }
     }
 
     /// With these users.
