@@ -62,13 +62,25 @@ pub fn coded(message: impl Into<String>, code: &'static str) -> Error {
 }
 
 /// A failure of ours: logged once with all its causes; the client gets an id to ask about it.
-pub fn internal(failure: impl std::error::Error) -> Error {
+pub fn internal(failure: impl std::error::Error + 'static) -> Error {
+    if is_cancelled(&failure) {
+        return coded("the operation took too long, and was cancelled", "TIMEOUT");
+    }
     let trace_id = Uuid::now_v7();
     error!(%trace_id, error = chain(&failure), "request failed");
     Error::new("something went wrong on our side").extend_with(|_, extensions| {
         extensions.set("code", "INTERNAL");
         extensions.set("traceId", trace_id.to_string());
     })
+}
+
+/// True when PostgreSQL has cancelled a statement that took too long: it may be faster than whoever
+/// watches over the whole operation.
+fn is_cancelled(failure: &(dyn std::error::Error + 'static)) -> bool {
+    let shared = failure.downcast_ref::<Arc<sqlx::Error>>().map(Arc::as_ref);
+    let database = failure.downcast_ref::<sqlx::Error>().or(shared);
+    let code = database.and_then(|error| error.as_database_error()?.code());
+    code.is_some_and(|code| code == "57014") || failure.source().is_some_and(is_cancelled)
 }
 
 /// What a command's failure is to the client; a refusal is handed back as data.

@@ -59,7 +59,7 @@ async fn batches_are_refused() {
     let one = json!({ "query": "query cop { __typename }", "operationName": "cop" });
     let batch = Value::Array(vec![one; 10]);
     let answer = server.anonymous().post(batch.to_string()).await.unwrap();
-    refused(&answer.json().await.unwrap(), "BAD_USER_INPUT");
+    refused(&answer.json().await.unwrap(), "BATCHING_OFF");
 }
 
 #[tokio::test]
