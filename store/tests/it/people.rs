@@ -111,9 +111,9 @@ pub async fn stored(store: &EventStore, id: Uuid) -> Vec<RecordedEvent> {
 /// The events of one user, as a server reads them.
 pub async fn read(store: &EventStore, id: Uuid) -> Result<Vec<UserEvent>, StoreError> {
     let facts = store.log().read_facts(&stored(store, id).await).await?;
-    let user_event = |event| match event {
-        Event::User(event) => event,
-        other => panic!("no event of a user: {other:?}"),
+    let user_event = |event| {
+        let Event::User(event) = event else { panic!("no event of a user: {event:?}") };
+        event
     };
     Ok(facts.into_iter().map(|fact| user_event(fact.event)).collect())
 }

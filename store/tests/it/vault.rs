@@ -268,7 +268,10 @@ async fn what_looks_sealed_or_marked_in_a_persons_own_document_is_left_as_it_is(
     for raw in [raw, json!({ "$personal": 1 }), json!({ "$sealed": "x" })] {
         let (trend, detected) = (Uuid::now_v7(), detected(raw));
         let mut commit = Commit::new(Metadata::new());
-        store.add(&mut commit, trend, 0, &Trend::default(), &[detected.clone()]).await.unwrap();
+        store
+            .add(&mut commit, trend, 0, &Trend::default(), std::slice::from_ref(&detected))
+            .await
+            .unwrap();
         let appended = store.log().append(commit).await.unwrap();
         let events = reader.log().read(Position(appended.first.0 - 1), 1).await.unwrap();
         let facts = reader.log().read_facts(&events).await.unwrap();
