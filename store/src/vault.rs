@@ -244,7 +244,7 @@ impl Vault {
         Ok(alive.len())
     }
 
-    /// What a ciphertext says that [`SealingKey::seal_text`] made for the same place.
+    /// What a ciphertext says that `EventStore::seal_text` made for the same place.
     pub async fn open_text(&self, place: &str, sealed: &Ciphertext) -> Result<String, StoreError> {
         let fail = || OpenError { place: place.to_owned() };
         let subject = ring::subject_of_text(sealed.as_str()).ok_or_else(fail)?;
