@@ -1,7 +1,7 @@
 //! Pure decisions of Orion: commands come in, events or refusals go out.
 //!
 //! Nothing here does I/O, reads a clock or draws a random number: ids, times and hashes arrive
-//! inside the commands. Each aggregate is one folder-free file named after its noun, with its
+//! inside the commands. Each aggregate is one file or folder named after its noun, with its
 //! commands, events, state, errors and rules.
 
 pub mod aggregate;
