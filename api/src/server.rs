@@ -21,13 +21,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::auth::rights::Rights;
 use crate::auth::{TokenError, Tokens};
 use crate::config::{Config, ConfigError, Switch};
 use crate::graphql::context::App;
 use crate::graphql::schema;
 use crate::http::oauth::{OAuth, Providers};
 use crate::http::serve::{self, Bounds};
-use crate::http::{Edge, Shared, router};
+use crate::http::{Edge, Shared, Sockets, router};
 use crate::limits::Limits;
 use crate::telemetry::chain;
 
@@ -98,7 +99,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), StartErr
         .map_err(|source| StartError::DataDir { path: config.data_dir.clone(), source })?;
     let providers = Providers::new(&config)?;
     let masters = config.master_keys()?;
-    let tokens = Tokens::new(&config.token_key()?, &config.token_keys_old()?)?;
+    let tokens = Tokens::new(&config.token_key()?, &config.token_keys_old()?)?
+        .living_for(config.access_token_ttl);
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| StartError::Listen { address: config.listen, source })?;
@@ -193,7 +195,12 @@ async fn serve(
     let limits = Arc::new(Limits::new(config.rate_limits == Switch::On));
     tasks.spawn(limits.clone().forget_full(stop_tasks.clone()));
 
-    let app = App { bus, passwords, tokens: Arc::new(tokens), limits, progress, pool };
+    let tail = bus.log().tail().clone();
+    let rights = Rights::new(tail.head());
+    tasks.spawn(rights.clone().follow(tail, stop_tasks.clone()));
+    let sockets = Sockets::new(config.rate_limits == Switch::On, config.socket_ping, stop.clone());
+
+    let app = App { bus, passwords, tokens: Arc::new(tokens), limits, rights, progress, pool };
     let edge = Edge {
         proxies: Arc::new(config.trusted_proxies.clone()),
         origins: Arc::new(config.cors_origins.clone()),
@@ -201,9 +208,12 @@ async fn serve(
         body_within: config.body_timeout,
     };
     let oauth = Arc::new(OAuth::new(providers, &app.bus.keys().derived("oauth cookie")));
-    let shared = Shared { schema: schema(app.clone()), app, edge, oauth };
+    let shared = Shared { schema: schema(app.clone()), app, edge, oauth, sockets: sockets.clone() };
     let bounds = Bounds { head: config.header_timeout, connections: config.connections };
-    let server = serve::serve(listener, router(shared), bounds, stop.clone());
+    let server = async {
+        serve::serve(listener, router(shared), bounds, stop.clone()).await;
+        sockets.closed().await;
+    };
     let overdue = async {
         stop.cancelled().await;
         tokio::time::sleep(DRAIN_FOR).await;

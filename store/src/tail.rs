@@ -5,6 +5,7 @@
 //! followers cost one read.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ pub struct Tail {
     head: watch::Receiver<Position>,
     recent: Arc<RwLock<Recent>>,
     wake: Arc<Notify>,
+    refills: Arc<AtomicU64>,
 }
 
 /// The newest events of the log, without a gap.
@@ -65,7 +67,8 @@ impl Tail {
     pub(crate) async fn start(pool: PgPool, stop: CancellationToken) -> Result<Self, StoreError> {
         let start = head(&pool).await?;
         let (sender, head) = watch::channel(start);
-        let tail = Self { pool, head, recent: Arc::default(), wake: Arc::default() };
+        let (recent, wake) = <(Arc<_>, Arc<_>)>::default();
+        let tail = Self { pool, head, recent, wake, refills: Arc::default() };
         tokio::spawn(stop.clone().run_until_cancelled_owned(tail.clone().listen()));
         tokio::spawn(stop.run_until_cancelled_owned(tail.clone().follow(sender)));
         Ok(tail)
@@ -79,6 +82,11 @@ impl Tail {
     /// The newest position that this process has seen.
     pub fn head(&self) -> Position {
         *self.head.borrow()
+    }
+
+    /// How often a follower was too far behind for the memory and was refilled from the log.
+    pub fn refills(&self) -> u64 {
+        self.refills.load(Ordering::Relaxed)
     }
 
     /// Waits until there are events after a position, and gives at most `limit` of them, in order.
@@ -96,6 +104,7 @@ impl Tail {
         if let Some(events) = self.recent_after(after, limit) {
             return Ok(events);
         }
+        self.refills.fetch_add(1, Ordering::Relaxed);
         let limit = i64::try_from(limit).unwrap_or(READ_MAX).min(READ_MAX);
         let events = read(&self.pool, after, limit).await?;
         Ok(events.into_iter().map(Arc::new).collect())

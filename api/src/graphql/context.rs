@@ -18,6 +18,7 @@ use super::error::{UserError, bad_input, coded, failure, internal};
 use super::reader::{Entity, Found, Reader, RowKey};
 use super::scalars::{Position, uuid};
 use crate::auth::Tokens;
+use crate::auth::rights::Rights;
 use crate::limits::Limits;
 
 /// How long an answer waits for the read model before it says `projected: false`.
@@ -34,6 +35,8 @@ pub struct App {
     pub tokens: Arc<Tokens>,
     /// How often anybody may do what.
     pub limits: Arc<Limits>,
+    /// Who still has the rights that it came with.
+    pub rights: Arc<Rights>,
     /// How far the read model is.
     pub progress: Progress,
     /// Connections for queries.

@@ -29,7 +29,7 @@ use async_graphql::{MergedObject, Request, Schema};
 
 use self::context::{App, Caller};
 use self::reader::Reader;
-use self::subscription::Subscription;
+use self::subscription::{SharedWork, Subscription};
 
 /// Everything that can be asked.
 #[derive(MergedObject, Default)]
@@ -72,7 +72,7 @@ const GATHER_FOR: Duration = Duration::from_micros(500);
 
 /// Builds the schema over an application.
 pub fn schema(app: App) -> OrionSchema {
-    builder().data(app).finish()
+    builder().data(app).data(SharedWork::default()).finish()
 }
 
 /// The schema in GraphQL's own language.

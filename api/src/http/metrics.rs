@@ -17,6 +17,8 @@ pub async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
     let pool = &shared.app.pool;
     let connections = pool.size();
     let idle = pool.num_idle();
+    let (sockets, streams) = (shared.sockets.open(), shared.sockets.streams());
+    let refills = shared.app.bus.log().tail().refills();
     let refused = shared.app.limits.refused().fold(String::new(), |lines, (limit, count)| {
         format!("{lines}orion_rate_limited_total{{limit=\"{limit}\"}} {count}\n")
     });
@@ -37,6 +39,15 @@ pub async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
          # TYPE orion_database_connections gauge\n\
          orion_database_connections{{state=\"open\"}} {connections}\n\
          orion_database_connections{{state=\"idle\"}} {idle}\n\
+         # HELP orion_sockets The WebSockets that are open.\n\
+         # TYPE orion_sockets gauge\n\
+         orion_sockets {sockets}\n\
+         # HELP orion_socket_operations The operations that go on over them.\n\
+         # TYPE orion_socket_operations gauge\n\
+         orion_socket_operations {streams}\n\
+         # HELP orion_refills_total How often a follower of the log was too far behind for the memory.\n\
+         # TYPE orion_refills_total counter\n\
+         orion_refills_total {refills}\n\
          # HELP orion_rate_limited_total The requests that were refused because a budget was used up.\n\
          # TYPE orion_rate_limited_total counter\n\
          {refused}"

@@ -8,6 +8,7 @@ pub mod oauth;
 mod origins;
 mod sender;
 pub mod serve;
+mod socket;
 mod verify_email;
 
 use std::sync::Arc;
@@ -24,13 +25,14 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{from_fn_with_state, map_request, map_response};
 use axum::response::Response;
 use axum::routing::{get, post};
-use orion_commands::Client;
+use orion_commands::{Actor, Client};
 use tower::util::option_layer;
 use tower_http::limit::RequestBodyLimitLayer;
 
 use self::oauth::OAuth;
 pub use self::origins::Origins;
 pub use self::sender::{Sender, TrustedProxies};
+pub use self::socket::Sockets;
 use crate::auth::{AuthError, actor};
 use crate::graphql::OrionSchema;
 use crate::graphql::context::{App, Caller};
@@ -49,6 +51,8 @@ pub struct Shared {
     pub oauth: Arc<OAuth>,
     /// What is let in.
     pub edge: Edge,
+    /// The sockets that are open.
+    pub sockets: Arc<Sockets>,
 }
 
 /// What is believed of requests, and what is let in.
@@ -126,10 +130,14 @@ async fn caller(app: &App, sender: &Sender) -> Result<Caller, AuthError> {
 
 /// Recognises the caller by a token that came otherwise.
 async fn caller_with(app: &App, sender: &Sender, token: Option<&str>) -> Result<Caller, AuthError> {
-    let actor = actor(app, token).await?;
+    Ok(caller_of(sender, actor(app, token).await?))
+}
+
+/// What is known of a request whose sender was recognised.
+fn caller_of(sender: &Sender, actor: Actor) -> Caller {
     let traceparent = sender.text("traceparent").filter(|text| is_traceparent(text));
     let user_agent = sender.text(USER_AGENT.as_str());
-    Ok(Caller {
+    Caller {
         actor,
         address: sender.address,
         request_id: sender.request_id.clone(),
@@ -138,7 +146,7 @@ async fn caller_with(app: &App, sender: &Sender, token: Option<&str>) -> Result<
             ip: Some(sender.address.to_string()),
             user_agent: user_agent.map(str::to_owned),
         },
-    })
+    }
 }
 
 /// The bearer token in the headers.
