@@ -26,6 +26,8 @@ mod property;
 mod provider;
 mod refusals;
 mod rest;
+mod resume;
+mod rights;
 mod schema;
 mod sdl;
 mod server;
@@ -36,6 +38,7 @@ mod slow;
 #[expect(dead_code, reason = "the tests of the mailer need more of it")]
 #[path = "../../../commands/tests/it/smtp_sink.rs"]
 mod smtp_sink;
+mod sockets;
 mod subscriptions;
 mod websocket;
 mod world;
