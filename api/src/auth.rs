@@ -1,6 +1,9 @@
 //! Access tokens, and who a request comes from.
 
+pub mod rights;
 mod service_token;
+
+use std::time::Duration as Span;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,7 +23,7 @@ use uuid::Uuid;
 use crate::graphql::context::App;
 use crate::limits::Exceeded;
 
-/// How long an access token is valid.
+/// How long an access token is valid, unless the settings say otherwise.
 const ACCESS_TOKEN_MINUTES: i64 = 15;
 
 /// How much the clocks of two servers may differ.
@@ -34,6 +37,7 @@ pub struct Tokens {
     encoding: EncodingKey,
     header: Header,
     validation: Validation,
+    lifetime: Duration,
     /// The keys whose tokens are still good, the present one first.
     keys: Vec<Key>,
 }
@@ -92,7 +96,15 @@ impl Tokens {
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = keys.first().map(|key| key.id.clone());
         let encoding = EncodingKey::from_ed_der(private.as_bytes());
-        Ok(Self { encoding, header, validation, keys })
+        let lifetime = Duration::minutes(ACCESS_TOKEN_MINUTES);
+        Ok(Self { encoding, header, validation, lifetime, keys })
+    }
+
+    /// The same, with tokens that are valid for this long.
+    #[must_use]
+    pub fn living_for(mut self, lifetime: Span) -> Self {
+        self.lifetime = Duration::from_std(lifetime).unwrap_or(self.lifetime);
+        self
     }
 
     /// The public keys as a JSON Web Key Set (RFC 7517).
@@ -115,7 +127,7 @@ impl Tokens {
     ) -> Result<Issued, TokenError> {
         // A token tells time in whole seconds.
         let now = Utc::now().trunc_subsecs(0);
-        let expires_at = now + Duration::minutes(ACCESS_TOKEN_MINUTES);
+        let expires_at = now + self.lifetime;
         let claims = Claims {
             iss: ISSUER.to_owned(),
             aud: ISSUER.to_owned(),
@@ -130,15 +142,16 @@ impl Tokens {
         Ok(Issued { token, expires_at })
     }
 
-    /// The session of a token that is ours and still valid.
-    fn verify(&self, token: &str) -> Option<(UserId, SessionId)> {
+    /// The user and the session of a token that is ours and still valid, and its end.
+    fn verify(&self, token: &str) -> Option<(UserId, SessionId, DateTime<Utc>)> {
         let kid = jsonwebtoken::decode_header(token).ok()?.kid?;
         let key = self.keys.iter().find(|key| key.id == kid)?;
         let token = jsonwebtoken::decode::<Claims>(token, &key.decoding, &self.validation).ok()?;
         let claims = token.claims;
         // A token from the future was not issued by a clock that ours can be compared with.
-        (claims.iat <= Utc::now().timestamp() + CLOCK_SKEW_SECONDS)
-            .then_some((claims.sub, claims.sid))
+        let is_past = claims.iat <= Utc::now().timestamp() + CLOCK_SKEW_SECONDS;
+        let end = DateTime::from_timestamp(claims.exp, 0)?;
+        is_past.then_some((claims.sub, claims.sid, end))
     }
 }
 
@@ -165,14 +178,30 @@ impl From<Exceeded> for AuthError {
     }
 }
 
+/// Who a bearer token stands for.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// Who it is, with the rights of this moment.
+    pub actor: Actor,
+    /// When the token ends.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
 /// Who a bearer token stands for, with the rights of this moment; without one, nobody.
-pub async fn actor(app: &App, bearer: Option<&str>) -> Result<Actor, AuthError> {
-    let App { tokens, bus, pool, .. } = app;
-    let Some(token) = bearer else { return Ok(Actor::Anonymous) };
+pub async fn recognise(app: &App, bearer: Option<&str>) -> Result<Known, AuthError> {
+    let Some(token) = bearer else {
+        return Ok(Known { actor: Actor::Anonymous, expires_at: None });
+    };
     if ServiceSecret::is_one(token) {
         return service_token::machine(app, token).await;
     }
-    let (id, session_id) = tokens.verify(token).ok_or(AuthError::Invalid)?;
+    let (id, session_id, end) = app.tokens.verify(token).ok_or(AuthError::Invalid)?;
+    let actor = user(app, id, session_id).await?;
+    Ok(Known { actor, expires_at: Some(end) })
+}
+
+async fn user(app: &App, id: UserId, session_id: SessionId) -> Result<Actor, AuthError> {
+    let App { bus, pool, .. } = app;
     if !rights_are_in_tables(app, &[id.0, session_id.0]) {
         let role = role_in_log(bus, id, session_id).await?.ok_or(AuthError::Invalid)?;
         return Ok(Actor::User { id, role, session_id });
@@ -194,6 +223,30 @@ pub async fn actor(app: &App, bearer: Option<&str>) -> Result<Actor, AuthError> 
     };
     let role = role.ok_or(AuthError::Invalid)?;
     Ok(Actor::User { id, role, session_id })
+}
+
+/// Waits until a token has come to its end, if it has one.
+pub async fn expired(end: Option<DateTime<Utc>>) {
+    let Some(end) = end else { return std::future::pending().await };
+    // By the clock that the token's end was told by, which may be set.
+    while let Ok(left) = (end - Utc::now()).to_std() {
+        tokio::time::sleep(left.min(Span::from_secs(1))).await;
+    }
+}
+
+/// The same actor with the rights that the log gives it now: the tables may be a little behind.
+async fn in_log(app: &App, actor: Actor) -> Result<Actor, AuthError> {
+    match actor {
+        Actor::User { id, session_id, .. } => {
+            let role = role_in_log(&app.bus, id, session_id).await?.ok_or(AuthError::Invalid)?;
+            Ok(Actor::User { id, role, session_id })
+        }
+        Actor::Service { id, .. } => {
+            let scopes = service_token::scopes_in_log(app, id.0).await?;
+            Ok(Actor::Service { id, scopes: scopes.ok_or(AuthError::Invalid)? })
+        }
+        Actor::Anonymous | Actor::System => Ok(actor),
+    }
 }
 
 /// False while the tables stand, or lack an event of one of these streams: rights that were withdrawn
@@ -228,17 +281,32 @@ mod tests {
         Tokens::new(&[seed; 32], &[]).unwrap()
     }
 
+    /// Whose token it is.
+    fn holder(tokens: &Tokens, token: &str) -> Option<(UserId, SessionId)> {
+        tokens.verify(token).map(|(user_id, session_id, _)| (user_id, session_id))
+    }
+
     #[test]
     fn an_own_token_names_its_session() {
         let token = tokens(1).issue(USER, SESSION, Role::Admin).unwrap().token;
-        assert_eq!(tokens(1).verify(&token), Some((USER, SESSION)));
+        assert_eq!(holder(&tokens(1), &token), Some((USER, SESSION)));
+    }
+
+    #[test]
+    fn a_token_ends_when_it_says() {
+        let tokens = tokens(1).living_for(Span::from_mins(1));
+        let issued = tokens.issue(USER, SESSION, Role::Admin).unwrap();
+        let (_, _, end) = tokens.verify(&issued.token).unwrap();
+        assert_eq!(end, issued.expires_at);
+        let left = end - Utc::now();
+        assert!(left <= Duration::seconds(60) && left > Duration::seconds(50), "{left}");
     }
 
     #[test]
     fn a_token_of_an_old_key_is_good_until_it_expires() {
         let token = tokens(1).issue(USER, SESSION, Role::Admin).unwrap().token;
         let rotated = Tokens::new(&[2; 32], &[[1; 32]]).unwrap();
-        assert_eq!(rotated.verify(&token), Some((USER, SESSION)));
+        assert_eq!(holder(&rotated, &token), Some((USER, SESSION)));
         assert_eq!(rotated.jwks()["keys"].as_array().map(Vec::len), Some(2));
         assert_eq!(tokens(2).verify(&token), None);
     }

@@ -86,6 +86,10 @@ pub struct Config {
     #[arg(long, env = "ORION_TOKEN_KEYS_OLD", hide_env_values = true, value_delimiter = ',')]
     pub token_keys_old: Vec<SecretString>,
 
+    /// How long an access token is valid.
+    #[arg(long, env = "ORION_ACCESS_TOKEN_TTL", default_value = "15m", value_parser = parse_duration)]
+    pub access_token_ttl: Duration,
+
     /// The cost of password hashes: 2^cost rounds.
     #[arg(long, env = "ORION_BCRYPT_COST", default_value_t = 12, value_parser = clap::value_parser!(u32).range(4..=31))]
     pub bcrypt_cost: u32,
@@ -94,7 +98,7 @@ pub struct Config {
     #[arg(long, env = "ORION_TREND_TTL", default_value = "72h", value_parser = parse_duration)]
     pub trend_ttl: Duration,
 
-    /// Whether clients may do things only so often.
+    /// Whether clients may do things only so often, and hold so many sockets.
     #[arg(long, env = "ORION_RATE_LIMITS", value_enum, default_value_t = Switch::On)]
     pub rate_limits: Switch,
 
@@ -147,6 +151,9 @@ pub struct Config {
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`, and without that nowhere.
     #[arg(long, env = "ORION_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
+    /// How often the server asks a socket for a sign of life; one that gives none is closed.
+    #[arg(long, env = "ORION_SOCKET_PING", default_value = "20s", value_parser = parse_duration)]
+    pub socket_ping: Duration,
 
     /// What is logged, in tracing's filter language.
     #[arg(long, env = "ORION_LOG", default_value = "info")]

@@ -25,13 +25,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::auth::rights::Rights;
 use crate::auth::{TokenError, Tokens};
 use crate::config::{Config, ConfigError, Switch};
 use crate::graphql::context::App;
 use crate::graphql::schema;
 use crate::http::oauth::{OAuth, Providers};
 use crate::http::serve::{self, Bounds};
-use crate::http::{Edge, Shared, router};
+use crate::http::{Edge, Shared, Sockets, Watches, router};
 use crate::limits::Limits;
 use crate::telemetry::{chain, figures};
 
@@ -110,7 +111,8 @@ pub async fn run(
     let providers = Providers::new(&config)?;
     let webhooks = Webhooks::new(config.webhook_private == Switch::On)?;
     let masters = config.master_keys()?;
-    let tokens = Tokens::new(&config.token_key()?, &config.token_keys_old()?)?;
+    let tokens = Tokens::new(&config.token_key()?, &config.token_keys_old()?)?
+        .living_for(config.access_token_ttl);
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| StartError::Listen { address: config.listen, source })?;
@@ -221,8 +223,13 @@ async fn serve(
     tasks.spawn(limits.clone().forget_full(stop_tasks.clone()));
     tasks.spawn(figures::keep_up(figures.clone(), stop_tasks.clone()));
 
-    let app =
-        App { bus, passwords, tokens: Arc::new(tokens), limits, progress, notified, pool: queries };
+    let tail = bus.log().tail().clone();
+    let rights = Rights::new(tail.head());
+    tasks.spawn(rights.clone().follow(tail.read_by("rights"), stop_tasks.clone()));
+    let sockets = Sockets::new(config.rate_limits == Switch::On, config.socket_ping, stop.clone());
+
+    let tokens = Arc::new(tokens);
+    let app = App { bus, passwords, tokens, limits, rights, progress, notified, pool: queries };
     let edge = Edge {
         proxies: Arc::new(config.trusted_proxies.clone()),
         origins: Arc::new(config.cors_origins.clone()),
@@ -238,8 +245,14 @@ async fn serve(
         proxies: edge.proxies.clone(),
     };
     let oauth = Arc::new(OAuth::new(providers, &app.bus.keys().derived("oauth cookie")));
-    let shared = Shared { schema: schema(app.clone(), config.rules()), app, edge, oauth, figures };
-    let server = serve::serve(listener, router(shared), bounds, stop.clone());
+    let schema = schema(app.clone(), config.rules());
+    let watches = Watches::new(schema.clone(), app.clone());
+    let open = sockets.clone();
+    let shared = Shared { schema, app, edge, oauth, figures, sockets, watches };
+    let server = async {
+        serve::serve(listener, router(shared), bounds, stop.clone()).await;
+        open.closed().await;
+    };
     let overdue = async {
         stop.cancelled().await;
         tokio::time::sleep(DRAIN_FOR).await;

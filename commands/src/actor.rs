@@ -5,7 +5,7 @@ use orion_store::{Metadata, Position};
 use uuid::Uuid;
 
 /// Who acts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Actor {
     /// Nobody has signed in.
     Anonymous,

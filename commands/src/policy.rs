@@ -136,7 +136,7 @@ impl Area {
 }
 
 /// How much of an area an actor sees and commands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reach {
     /// All of it.
     All,

@@ -4,16 +4,17 @@ use chrono::Utc;
 use orion_commands::{Actor, ServiceSecret};
 use orion_domain::ServiceToken;
 use orion_domain::service_token::Credential;
+use orion_domain::values::Scopes;
 use orion_projections::Table as _;
 use orion_projections::tables::ServiceTokenRow;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{AuthError, rights_are_in_tables};
+use super::{AuthError, Known, rights_are_in_tables};
 use crate::graphql::context::App;
 
 /// The machine that shows this token, with the scopes of this moment.
-pub(super) async fn machine(app: &App, bearer: &str) -> Result<Actor, AuthError> {
+pub(super) async fn machine(app: &App, bearer: &str) -> Result<Known, AuthError> {
     let presented = ServiceSecret::parse(bearer).ok_or(AuthError::Invalid)?;
     let id = presented.id();
     let known = if rights_are_in_tables(app, &[id.0]) { in_tables(app, id.0).await? } else { None };
@@ -22,8 +23,15 @@ pub(super) async fn machine(app: &App, bearer: &str) -> Result<Actor, AuthError>
         // The tables may be behind a token that was just issued, or stand: the log is not, and does not.
         None => in_log(app, id.0).await?,
     };
-    let scopes = credential.and_then(|known| known.admits(&presented.hash(), Utc::now()));
-    Ok(Actor::Service { id, scopes: scopes.ok_or(AuthError::Invalid)? })
+    let credential = credential.ok_or(AuthError::Invalid)?;
+    let scopes = credential.admits(&presented.hash(), Utc::now()).ok_or(AuthError::Invalid)?;
+    Ok(Known { actor: Actor::Service { id, scopes }, expires_at: credential.expires_at })
+}
+
+/// What a token that was shown before may do now; `None` when it was revoked.
+pub(super) async fn scopes_in_log(app: &App, id: Uuid) -> Result<Option<Scopes>, AuthError> {
+    let credential = in_log(app, id).await?.filter(|credential| !credential.revoked);
+    Ok(credential.map(|credential| credential.scopes))
 }
 
 async fn in_tables(app: &App, id: Uuid) -> Result<Option<Credential>, AuthError> {

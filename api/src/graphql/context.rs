@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_graphql::dataloader::DataLoader;
 use async_graphql::{Context, Error, ID, Result};
+use chrono::{DateTime, Utc};
 use orion_commands::{Action, Actor, Bus, Client, Envelope, Passwords, Refusal, UseCase, policy};
 use orion_projections::Progress;
 use orion_store::Position as LogPosition;
@@ -18,6 +19,7 @@ use super::error::{UserError, bad_input, coded, failure, internal};
 use super::reader::{Entity, Found, Reader, RowKey};
 use super::scalars::{Position, uuid};
 use crate::auth::Tokens;
+use crate::auth::rights::Rights;
 use crate::limits::Limits;
 use crate::telemetry::traces::traceparent;
 
@@ -35,6 +37,8 @@ pub struct App {
     pub tokens: Arc<Tokens>,
     /// How often anybody may do what.
     pub limits: Arc<Limits>,
+    /// Who still has the rights that it came with.
+    pub rights: Arc<Rights>,
     /// How far the read model is.
     pub progress: Progress,
     /// How far the notifications are.
@@ -49,6 +53,8 @@ pub struct App {
 pub struct Caller {
     /// Who asks.
     pub actor: Actor,
+    /// When the token ends that was shown.
+    pub expires_at: Option<DateTime<Utc>>,
     /// Where the request comes from.
     pub address: IpAddr,
     /// Ties together what belongs to the request.

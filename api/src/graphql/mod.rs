@@ -11,7 +11,7 @@ pub mod limits;
 mod media_asset;
 mod node;
 mod notification;
-mod observe;
+pub mod observe;
 mod page;
 mod pipeline_run;
 mod provider;
@@ -21,7 +21,7 @@ pub mod reader;
 pub mod scalars;
 mod service_token;
 mod social_account;
-mod subscription;
+pub mod subscription;
 mod trend;
 mod user;
 
@@ -32,7 +32,7 @@ use async_graphql::{MergedObject, Request, Schema};
 
 use self::context::{App, Caller};
 use self::reader::Reader;
-use self::subscription::Subscription;
+use self::subscription::{SharedWork, Subscription};
 
 /// Everything that can be asked.
 #[derive(MergedObject, Default)]
@@ -74,7 +74,7 @@ const GATHER_FOR: Duration = Duration::from_micros(500);
 
 /// Builds the schema over an application.
 pub fn schema(app: App, rules: limits::Rules) -> OrionSchema {
-    let builder = builder().extension(limits::Guard(rules)).data(app);
+    let builder = builder().extension(limits::Guard(rules)).data(app).data(SharedWork::default());
     if rules.suggestions { builder.finish() } else { builder.disable_suggestions().finish() }
 }
 

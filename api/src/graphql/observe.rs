@@ -18,7 +18,7 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, Span, debug, info_span};
 
 use super::context::Caller;
-use crate::telemetry::figures::Present;
+use super::subscription::Run;
 use crate::telemetry::traces::continue_from_value;
 
 /// How much of the hash of a document is shown, in bytes: enough to tell some thousand apart.
@@ -93,25 +93,22 @@ impl Operation {
 struct Open {
     operation: Arc<Operation>,
     code: String,
-    /// Is there for a subscription.
-    present: Option<Present>,
+    /// For whom a subscription is executed, in the figures.
+    audience: &'static str,
 }
 
 impl Open {
     fn new(operation: &Arc<Operation>, code: &str) -> Self {
-        Self { operation: operation.clone(), code: code.to_owned(), present: None }
+        Self { operation: operation.clone(), code: code.to_owned(), audience: "" }
     }
 
     /// Looks at the next item of a stream, which may be none yet.
     fn look(&mut self, item: &Poll<Option<Response>>) {
-        let is_subscription = self.operation.kind() == SUBSCRIPTION;
-        if is_subscription && self.present.is_none() {
-            self.present = Some(Present::one("orion_subscriptions"));
-        }
         if let Poll::Ready(Some(response)) = item {
             self.code = code(response);
-            if is_subscription {
-                counter!("orion_subscription_messages_total").increment(1);
+            if self.operation.kind() == SUBSCRIPTION {
+                counter!("orion_subscription_executions_total", "audience" => self.audience)
+                    .increment(1);
             }
         }
     }
@@ -126,10 +123,12 @@ impl Drop for Open {
         }
         let duration_ms = took.as_secs_f64() * 1_000.0;
         debug!(parent: &self.operation.span, kind, code, duration_ms, "operation ended");
-        // A subscription lasts as long as somebody listens.
-        if kind != SUBSCRIPTION {
-            histogram!("orion_graphql_operation_duration_seconds", "kind" => kind).record(took);
+        // A client's subscription may be several executions, and one execution is for many clients:
+        // subscriptions are counted where they are given to clients.
+        if kind == SUBSCRIPTION {
+            return;
         }
+        histogram!("orion_graphql_operation_duration_seconds", "kind" => kind).record(took);
         counter!("orion_graphql_operations_total", "kind" => kind, "code" => code).increment(1);
     }
 }
@@ -161,6 +160,8 @@ impl Extension for Observed {
         }
         let mut stream = next.run(ctx, stream);
         let mut open = Open::new(&self.0, "OK");
+        let is_shared = ctx.data_opt::<Run>().is_some_and(Run::is_shared);
+        open.audience = if is_shared { "group" } else { "one" };
         poll_fn(move |cx| {
             let item = span.in_scope(|| stream.poll_next_unpin(cx));
             open.look(&item);
@@ -187,7 +188,7 @@ impl Extension for Observed {
 }
 
 /// The code of the first error, or `OK`. A refusal in a payload is `OK` here: the operation worked.
-fn code(response: &Response) -> String {
+pub fn code(response: &Response) -> String {
     let Some(error) = response.errors.first() else { return "OK".to_owned() };
     match error.extensions.as_ref().and_then(|extensions| extensions.get("code")) {
         Some(Value::String(code)) => code.clone(),

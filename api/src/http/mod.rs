@@ -11,7 +11,9 @@ mod observe;
 mod origins;
 mod sender;
 pub mod serve;
+mod socket;
 mod verify_email;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +39,9 @@ use tower_http::limit::RequestBodyLimitLayer;
 use self::oauth::OAuth;
 pub use self::origins::Origins;
 pub use self::sender::{Sender, TrustedProxies};
-use crate::auth::{AuthError, actor};
+pub use self::socket::Sockets;
+pub use self::watch::Watches;
+use crate::auth::{AuthError, Known, recognise};
 use crate::graphql::OrionSchema;
 use crate::graphql::context::{App, Caller};
 use crate::limits::Limit;
@@ -61,6 +65,10 @@ pub struct Shared {
     pub edge: Edge,
     /// What was counted.
     pub figures: PrometheusHandle,
+    /// The sockets and streams that are open.
+    pub sockets: Arc<Sockets>,
+    /// What is watched over them.
+    pub watches: Arc<Watches>,
 }
 
 /// What is believed of requests, and what is let in.
@@ -151,11 +159,12 @@ async fn caller_with(app: &App, sender: &Sender, token: Option<&str>) -> Result<
         // Whoever makes one up costs as much to find out as one who has one.
         app.limits.by_address(Limit::ServiceTokenByAddress, sender.address)?;
     }
-    let actor = actor(app, token).await?;
+    let Known { actor, expires_at } = recognise(app, token).await?;
     let traceparent = sender.text("traceparent").filter(|text| is_traceparent(text));
     let user_agent = sender.text(USER_AGENT.as_str());
     Ok(Caller {
         actor,
+        expires_at,
         address: sender.address,
         request_id: sender.request_id.clone(),
         traceparent: traceparent.map(str::to_owned),

@@ -38,7 +38,7 @@ pub enum Kind {
 }
 
 /// Every figure with its kind and meaning. Names are for ever: dashboards and alerts know them.
-pub const FIGURES: [(&str, Kind, &str); 30] = [
+pub const FIGURES: [(&str, Kind, &str); 31] = [
     ("orion_build_info", Kind::Gauge, "1, with the version of the program"),
     ("orion_http_requests_total", Kind::Counter, "Answered requests by method, route and status"),
     ("orion_http_request_duration_seconds", Kind::Seconds, "Time to the head of the answer"),
@@ -47,6 +47,7 @@ pub const FIGURES: [(&str, Kind, &str); 30] = [
     ("orion_graphql_cost", Kind::Costs, "What operations cost"),
     ("orion_sockets", Kind::Gauge, "Open WebSockets"),
     ("orion_subscriptions", Kind::Gauge, "Open subscriptions"),
+    ("orion_subscription_executions_total", Kind::Counter, "Answers made, by their audience"),
     ("orion_subscription_messages_total", Kind::Counter, "Messages of subscriptions"),
     ("orion_tail_reads_total", Kind::Counter, "Reads of followers by reader and source"),
     ("orion_rate_limited_total", Kind::Counter, "Refusals because a budget was used up"),

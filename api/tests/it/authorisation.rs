@@ -180,5 +180,5 @@ async fn subscriptions_are_for_those_who_may() {
         }
     }
     let forged = server.anonymous().with_token("x");
-    assert_eq!(forged.refused_socket().await, 1002);
+    assert_eq!(forged.refused_socket().await, 4403);
 }

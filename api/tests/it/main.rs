@@ -16,6 +16,7 @@ mod deliveries;
 mod edge;
 mod erasure;
 mod eventually;
+mod fan_out;
 mod faults;
 mod guard;
 mod guide;
@@ -35,6 +36,8 @@ mod property;
 mod provider;
 mod refusals;
 mod rest;
+mod resume;
+mod rights;
 mod schema;
 mod sdl;
 mod secrets;
@@ -46,6 +49,7 @@ mod slow;
 #[expect(dead_code, reason = "the tests of the mailer need more of it")]
 #[path = "../../../commands/tests/it/smtp_sink.rs"]
 mod smtp_sink;
+mod sockets;
 mod sse;
 mod subscriptions;
 mod traces;

@@ -177,7 +177,7 @@ async fn a_worker_of_the_pipeline_runs_what_an_editor_has_begun() {
     admin.revoke(&worker_id).await;
     for machine in [&worker, &elsewhere] {
         machine.ask(TRENDS, json!({})).await.fails("UNAUTHENTICATED");
-        assert_eq!(machine.refused_socket().await, 1002);
+        assert_eq!(machine.refused_socket().await, 4403);
     }
 }
 
@@ -262,7 +262,7 @@ async fn what_is_not_exactly_the_token_is_nobody_s() {
     ] {
         let stranger = worker.with_token(&forged);
         stranger.ask(TRENDS, json!({})).await.fails("UNAUTHENTICATED");
-        assert_eq!(stranger.refused_socket().await, 1002, "{forged}");
+        assert_eq!(stranger.refused_socket().await, 4403, "{forged}");
     }
     worker.query(TRENDS, json!({})).await;
     // The routes of people are not for machines.

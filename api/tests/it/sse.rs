@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::client::{Client, http, position};
-use crate::eventually::SOON;
-use crate::server::Server;
+use crate::eventually::{SOON, eventually};
+use crate::server::{Server, Settings};
 
 const TRENDS: &str = "subscription ($after: Position) { trendChanged(after: $after) {
     position trend { topic } } }";
@@ -213,4 +213,86 @@ async fn a_stream_ends_with_the_server_and_is_not_complete() {
     ada.detect_trend("two").await;
     let mut events = ada.events(TRENDS, json!({ "after": one.to_string() })).await;
     assert_eq!(events.change().await.1, "two");
+}
+
+/// The last word of a stream, with its code.
+async fn ends_with(mut events: Events, code: &str) {
+    let answer = events.next().await;
+    assert_eq!(answer["errors"][0]["extensions"]["code"], code, "{answer}");
+    assert!(answer.get("data").is_none(), "{answer}");
+    events.ends().await;
+}
+
+#[tokio::test]
+async fn every_stream_ends_with_the_rights_of_its_owner() {
+    let database = database().await;
+    let server = Server::start(&database.url).await;
+    let (root, ada) = (server.admin().await, server.editor("ada").await);
+    let me = ada.query("{ me { id } }", json!({})).await["me"]["id"].clone();
+    root.mutate("changeRole", json!({ "userId": me, "role": "ADMIN" }), "").await.done();
+    let mut streams = Vec::new();
+    for field in [
+        "events { position }",
+        "contentChanged { position }",
+        "trendChanged { position }",
+        "pipelineRunChanged { position }",
+        "publishRecorded { position }",
+        "notificationReceived { id }",
+    ] {
+        streams.push(ada.events(&format!("subscription {{ {field} }}"), json!({})).await);
+    }
+    // Another's stream of the same goes on.
+    let mut others = root.events(TRENDS, json!({ "after": null })).await;
+    root.mutate("changeRole", json!({ "userId": me, "role": "VIEWER" }), "").await.done();
+    for mut events in streams {
+        // What came before is hers to see.
+        loop {
+            let answer = events.next().await;
+            if let Some(errors) = answer.get("errors") {
+                assert_eq!(errors[0]["extensions"]["code"], "FORBIDDEN", "{answer}");
+                break;
+            }
+            assert_ne!(answer["data"], json!(null));
+        }
+        events.ends().await;
+    }
+    root.detect_trend("afterwards").await;
+    assert_eq!(others.change().await.1, "afterwards");
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_access_token() {
+    let database = database().await;
+    let settings = Settings::on(&database.url).with("ORION_ACCESS_TOKEN_TTL", "2s");
+    let server = Server::with(settings).await;
+    let (vera, _) = server.anonymous().register("vera").await;
+    let events = vera.events(TRENDS, json!({})).await;
+    ends_with(events, "UNAUTHENTICATED").await;
+    let again = vera.send_for_events(&json!({ "query": TRENDS })).await;
+    assert_eq!(again.status(), 401);
+}
+
+#[tokio::test]
+async fn an_account_has_so_many_streams_and_no_more() {
+    const STREAMS_MAX: usize = 100;
+    let database = database().await;
+    let settings = Settings::on(&database.url).with("ORION_RATE_LIMITS", "on");
+    let server = Server::with(settings).await;
+    let (vera, otto) = (server.viewer("vera").await, server.viewer("otto").await);
+    let mut streams = Vec::new();
+    for _ in 0..STREAMS_MAX {
+        streams.push(vera.events(TRENDS, json!({})).await);
+    }
+    let body = json!({ "query": TRENDS });
+    let refused = vera.send_for_events(&body).await;
+    assert_eq!(refused.status(), 429);
+    let answer: Value = refused.json().await.unwrap();
+    assert_eq!(answer["errors"][0]["extensions"]["code"], "TOO_MANY_STREAMS");
+    assert_eq!(otto.send_for_events(&body).await.status(), 200, "another has its own");
+    // One that ends makes room.
+    streams.pop();
+    eventually("there is room again", async || {
+        (vera.send_for_events(&body).await.status() == 200).then_some(())
+    })
+    .await;
 }

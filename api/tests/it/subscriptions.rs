@@ -228,9 +228,24 @@ async fn a_subscription_that_makes_no_sense_is_refused() {
     let records = Records::of(&database.url).await;
     let viewer = server.viewer("vera").await;
     let head = records.head().await;
+    // A cursor of a list is no position.
+    let ada = server.editor("ada").await;
+    ada.detect_trend("a topic").await;
+    let page = ada.query("{ trends { pageInfo { endCursor } } }", json!({})).await;
+    let cursor = page["trends"]["pageInfo"]["endCursor"].clone();
+    assert!(cursor.is_string(), "{page}");
+    let mut neighbour = ada.subscribe(TRENDS, from_start()).await;
+    neighbour.change().await;
     for (query, variables, code) in [
-        (TRENDS, json!({ "after": (head + 1).to_string() }), "POSITION_AHEAD"),
+        (TRENDS, json!({ "after": (head + 1_000).to_string() }), "POSITION_AHEAD"),
+        (EVENTS, json!({ "after": "9223372036854775807" }), "FORBIDDEN"),
+        (TRENDS, json!({ "after": "9223372036854775807" }), "POSITION_AHEAD"),
+        (TRENDS, json!({ "after": "9223372036854775808" }), "BAD_USER_INPUT"),
         (TRENDS, json!({ "after": "x" }), "BAD_USER_INPUT"),
+        (TRENDS, json!({ "after": "-1" }), "BAD_USER_INPUT"),
+        (TRENDS, json!({ "after": -1 }), "BAD_USER_INPUT"),
+        (TRENDS, json!({ "after": "" }), "BAD_USER_INPUT"),
+        (TRENDS, json!({ "after": cursor }), "BAD_USER_INPUT"),
         (CONTENTS, json!({ "id": "x" }), "BAD_USER_INPUT"),
         ("subscription { trendChanged { colour } }", json!({}), "BAD_USER_INPUT"),
         ("subscription {", json!({}), "BAD_USER_INPUT"),
@@ -239,10 +254,12 @@ async fn a_subscription_that_makes_no_sense_is_refused() {
         socket.next().await.expect("an answer").fails(code);
     }
     // The head itself is where a subscription may start.
+    let head = records.head().await;
     let mut socket = viewer.subscribe(TRENDS, json!({ "after": head.to_string() })).await;
-    let ada = server.editor("ada").await;
-    ada.detect_trend("a topic").await;
-    assert_eq!(socket.change().await["eventType"], "trend.detected");
+    ada.detect_trend("another topic").await;
+    for socket in [&mut socket, &mut neighbour] {
+        assert_eq!(socket.change().await["eventType"], "trend.detected");
+    }
 }
 
 #[tokio::test]

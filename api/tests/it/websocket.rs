@@ -11,7 +11,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use crate::client::{Answer, Client, position};
 use crate::eventually::SOON;
 
-/// A socket with at most one subscription on it.
+/// A socket, usually with one subscription on it.
 pub struct Socket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
     /// The position that came with `connection_ack`.
@@ -40,6 +40,11 @@ impl Client {
         let init = json!({ "type": "connection_init", "payload": payload });
         stream.send(Message::text(init.to_string())).await.unwrap();
         stream
+    }
+
+    /// Opens a socket that nothing was said on.
+    pub async fn unacknowledged(&self) -> Socket {
+        Socket { stream: self.silent_socket().await, acknowledged: 0 }
     }
 
     /// Opens a socket that is acknowledged.
@@ -114,8 +119,43 @@ impl Socket {
         }
     }
 
+    /// Sends a message.
+    pub async fn say(&mut self, message: &Value) {
+        self.send(Message::text(message.to_string())).await;
+    }
+
+    /// Sends a frame; a socket that is closed already takes none, and says why when it is read.
+    pub async fn send(&mut self, frame: Message) {
+        let _ = self.stream.send(frame).await;
+    }
+
+    /// Reads to the end: the messages until then, the code that the socket is closed with, and why.
+    pub async fn drained(&mut self) -> (Vec<Value>, u16, String) {
+        let mut messages = Vec::new();
+        loop {
+            match timeout(SOON, self.stream.next()).await.expect("an end in time") {
+                Some(Ok(Message::Text(text))) => {
+                    messages.push(serde_json::from_str(&text).unwrap());
+                }
+                Some(Ok(Message::Close(frame))) => {
+                    let frame = frame.expect("a reason");
+                    return (messages, frame.code.into(), frame.reason.to_string());
+                }
+                Some(Ok(_)) => {}
+                other => panic!("closed without a code: {other:?}"),
+            }
+        }
+    }
+
+    /// The code that the socket is closed with after nothing but what was said before.
+    pub async fn closed(&mut self) -> u16 {
+        let (messages, code, _) = self.drained().await;
+        assert_eq!(messages, Vec::<Value>::new());
+        code
+    }
+
     /// The next message; nothing when the socket is closed.
-    async fn receive(&mut self) -> Option<Value> {
+    pub async fn receive(&mut self) -> Option<Value> {
         loop {
             match timeout(SOON, self.stream.next()).await.expect("a message in time")?.ok()? {
                 Message::Text(text) => return serde_json::from_str(&text).unwrap(),

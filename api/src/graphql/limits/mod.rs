@@ -29,6 +29,7 @@ use orion_commands::{Action, Actor, policy};
 pub use self::assess::{Assessed, COST_MAX};
 use super::context::{App, Caller};
 use super::error::{coded, internal};
+use super::subscription::Run;
 use crate::limits::{Account, Exceeded, Limit, network};
 
 /// When a client should try again that found the queue of commands full.
@@ -218,8 +219,9 @@ impl Extension for Guarded {
         variables: &Variables,
         next: NextParseQuery<'_>,
     ) -> ServerResult<ExecutableDocument> {
-        // The first step that knows the caller.
-        if let Some(assessed) = self.known.assessed.get() {
+        // The first step that knows the caller. What goes on with a subscription was paid for before.
+        let is_first = ctx.data_opt::<Run>().is_none_or(Run::is_first);
+        if let Some(assessed) = self.known.assessed.get().filter(|_| is_first) {
             metrics::histogram!("orion_graphql_cost").record(assessed.cost);
             charge(ctx, Limit::Cost, assessed.cost, Pos::default())?;
             if assessed.introspects {

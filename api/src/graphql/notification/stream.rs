@@ -6,18 +6,14 @@ use async_stream::try_stream;
 use orion_commands::Action;
 use orion_domain::notification::EVENT_TYPES;
 use orion_domain::values::UserId;
-use orion_projections::Progress;
 use orion_store::Position as LogPosition;
 use sqlx::PgPool;
 
 use super::{COLUMNS, Notification, NotificationRow};
 use crate::graphql::context::ContextExt as _;
-use crate::graphql::error::{coded, internal};
+use crate::graphql::error::internal;
 use crate::graphql::scalars::Position;
-use crate::graphql::subscription::start;
-
-/// The most events that one look at the log brings.
-const BATCH_MAX: usize = 100;
+use crate::graphql::subscription::Follower;
 
 /// What the caller is told from a position on, of the kinds that the caller wants to be pushed. Each
 /// event tells a user once, so that a position is enough to resume.
@@ -26,13 +22,14 @@ pub async fn received<'a>(
     after: Option<Position>,
 ) -> Result<impl Stream<Item = Result<Notification>> + 'a> {
     let actor = ctx.allow(Action::Read)?;
-    let mut after = start(ctx, after).await?;
-    let app = ctx.app().clone();
+    let pool = ctx.app().pool.clone();
+    let mut follower = Follower::start(ctx, after).await?;
     Ok(try_stream! {
         loop {
-            let events = app.bus.log().tail().next(after, BATCH_MAX).await.map_err(internal)?;
-            let Some(newest) = events.last() else { break };
-            after = newest.position;
+            let events = follower.next().await?;
+            if events.is_empty() {
+                break;
+            }
             // Most events tell nobody anything: for those the database is not asked.
             let telling = |event_type: &str| EVENT_TYPES.contains(&event_type);
             let positions: Vec<i64> = events
@@ -41,12 +38,16 @@ pub async fn received<'a>(
                 .map(|event| event.position.0)
                 .collect();
             let (Some(user_id), Some(last)) = (actor.user_id(), positions.last()) else { continue };
-            until(&app.notified, LogPosition(*last)).await?;
+            follower.notified(LogPosition(*last)).await?;
             // What it is about can be read as well.
-            until(&app.progress, LogPosition(*last)).await?;
-            let rows = pushed(&app.pool, user_id, &positions).await.map_err(internal)?;
-            for notification in rows.into_iter().filter_map(Notification::of) {
-                yield notification;
+            follower.projected(LogPosition(*last)).await?;
+            let rows = pushed(&pool, user_id, &positions).await.map_err(internal)?;
+            for row in rows {
+                let position = LogPosition(row.position);
+                if let Some(notification) = Notification::of(row) {
+                    follower.show(position);
+                    yield notification;
+                }
             }
         }
     })
@@ -62,15 +63,4 @@ async fn pushed(
          WHERE user_id = $1 AND position = ANY ($2) AND real_time ORDER BY position"
     );
     sqlx::query_as(&sql).bind(user_id.0).bind(positions).fetch_all(pool).await
-}
-
-/// Waits until a projection has reached an event. A stopped one is waited for as long as it takes.
-async fn until(progress: &Progress, position: LogPosition) -> Result<()> {
-    let mut progress = progress.clone();
-    while progress.now().position < position {
-        if !progress.changed().await {
-            return Err(coded("the server is stopping", "UNAVAILABLE"));
-        }
-    }
-    Ok(())
 }

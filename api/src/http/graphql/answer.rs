@@ -8,7 +8,6 @@ use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use super::negotiate::Media;
 use super::request::Refused;
-use crate::graphql::began::Began;
 
 /// What a client is told that has no token, or a bad one, by RFC 6750.
 const BEARER: HeaderValue = HeaderValue::from_static("Bearer");
@@ -21,9 +20,9 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What the schema says, to a request that was given this [`Began`].
-    pub fn new(response: Response, began: &Began) -> Self {
-        Self { response, has_begun: began.has() }
+    /// What the schema says. `has_begun` is false when the request was refused before its execution.
+    pub fn new(response: Response, has_begun: bool) -> Self {
+        Self { response, has_begun }
     }
 
     /// A request that was refused.

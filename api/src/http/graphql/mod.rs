@@ -4,7 +4,6 @@ mod answer;
 mod negotiate;
 mod request;
 mod sse;
-mod websocket;
 
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Request, Response};
@@ -12,13 +11,15 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{ALLOW, RETRY_AFTER, UPGRADE};
 use axum::http::{HeaderValue, Method, StatusCode, request::Parts};
-use futures::{StreamExt as _, stream};
+use axum::response::IntoResponse as _;
+use futures::stream;
 
-use self::answer::Answer;
+pub(super) use self::answer::Answer;
 use self::negotiate::{Accepted, Media};
-use self::request::{Received, Refused, check_variables, kind_of};
-use self::websocket::upgrade;
+pub(super) use self::request::kind_of;
+use self::request::{Received, Refused, check_variables};
 use super::compress::Compressible;
+use super::socket;
 use super::{Sender, Shared, caller};
 use crate::auth::AuthError;
 use crate::graphql::began::Began;
@@ -140,7 +141,7 @@ async fn stream(
     request: Request,
     is_subscription: bool,
 ) -> axum::response::Response {
-    let place = match sse::admit_stream(&caller) {
+    let place = match sse::admit_stream(shared, &caller) {
         Ok(place) => place,
         Err(error) => {
             let refused = Refused { status: StatusCode::TOO_MANY_REQUESTS, error };
@@ -151,19 +152,16 @@ async fn stream(
     let held = (place, sender);
     let stop = shared.edge.stop.clone();
     if !is_subscription {
-        let answer = answer(shared, caller, request).await;
+        let answer = answer(shared, caller, request).await.json();
         return sse::respond(stream::iter([answer]), held, stop);
     }
-    let began = Began::default();
-    let request = match checked(request) {
-        Ok(request) => request_of(request, &shared.app, caller).data(began.clone()),
-        Err(error) => {
-            let answer = Answer::new(refusal(error), &began);
-            return sse::respond(stream::iter([answer]), held, stop);
-        }
+    let standing = match shared.app.rights.admit(&shared.app, caller.actor).await {
+        Ok(standing) => standing,
+        Err(error) => return not_recognised(error).into_response(Media::EventStream),
     };
-    let responses = shared.schema.execute_stream(request);
-    sse::respond(responses.map(move |response| Answer::new(response, &began)), held, stop)
+    let expires_at = caller.expires_at;
+    let answers = shared.watches.clone().watch(request, caller, standing);
+    sse::respond(sse::until_expired(answers, expires_at), held, stop)
 }
 
 /// Runs a query or a mutation, and knows how far it came.
@@ -171,10 +169,10 @@ async fn answer(shared: &Shared, caller: Caller, mut request: Request) -> Answer
     let began = Began::default();
     if kind_of(&mut request) == Some(OperationType::Subscription) {
         let error = bad_input("subscriptions need text/event-stream, or a WebSocket");
-        return Answer::new(refusal(error), &began);
+        return Answer::new(refusal(error), began.has());
     }
     let response = execute(shared, caller, request.data(began.clone())).await;
-    Answer::new(response, &began)
+    Answer::new(response, began.has())
 }
 
 /// Runs a query or a mutation.
@@ -195,12 +193,12 @@ pub(super) async fn execute(shared: &Shared, caller: Caller, mut request: Reques
 }
 
 /// A request whose variables have the values that they must have.
-fn checked(mut request: Request) -> Result<Request, async_graphql::Error> {
+pub(super) fn checked(mut request: Request) -> Result<Request, async_graphql::Error> {
     check_variables(&mut request)?;
     Ok(request)
 }
 
-fn refusal(error: async_graphql::Error) -> Response {
+pub(super) fn refusal(error: async_graphql::Error) -> Response {
     Response::from_errors(vec![error.into_server_error(async_graphql::Pos::default())])
 }
 
@@ -242,6 +240,15 @@ pub(super) fn auth_error(error: AuthError) -> async_graphql::Error {
         AuthError::Exceeded(exceeded) => exceeded.into(),
         AuthError::Database(_) | AuthError::Store(_) => internal(error),
     }
+}
+
+/// Begins a WebSocket, unless a page of a foreign origin asks for it.
+async fn upgrade(shared: Shared, sender: Sender, parts: Parts) -> axum::response::Response {
+    if !shared.edge.origins.admit(&sender.headers) {
+        let error = coded("pages of this origin may not open a socket", "FORBIDDEN");
+        return (StatusCode::FORBIDDEN, failed(error)).into_response();
+    }
+    socket::upgrade(shared, sender, parts).await
 }
 
 /// What is said instead of a WebSocket, with a status of the caller's choice.

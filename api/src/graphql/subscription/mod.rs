@@ -1,8 +1,10 @@
 //! Live updates: the tail of the log, as the caller may see it.
 
+mod follow;
+mod shared;
+
 use std::sync::Arc;
 
-use async_graphql::dataloader::DataLoader;
 use async_graphql::futures_util::Stream;
 use async_graphql::{Context, ID, Result, SimpleObject};
 use async_stream::try_stream;
@@ -10,24 +12,25 @@ use chrono::{DateTime, Utc};
 use orion_commands::Action;
 use orion_domain::{ContentEvent, Event as DomainEvent, PublishEvent};
 use orion_projections::tables::{ContentRow, PipelineRunRow, PublishRecordRow, TrendRow};
-use orion_store::{Fact, Position as LogPosition, RecordedEvent};
-use std::marker::PhantomData;
+use orion_store::RecordedEvent;
 use uuid::Uuid;
 
+pub use self::follow::{Follower, Run};
+pub use self::shared::SharedWork;
 use super::content::Content;
-use super::context::{App, ContextExt as _};
-use super::error::{coded, internal};
+use super::context::ContextExt as _;
+use super::error::internal;
 use super::event::{Event, EventFilter};
-use super::loader;
 use super::notification::{self, Notification};
 use super::pipeline_run::PipelineRun;
 use super::publish_record::PublishRecord;
-use super::reader::{Entity, Found, Reader, RowKey};
+use super::reader::{Entity, Found};
 use super::scalars::{Position, uuid};
 use super::trend::Trend;
 
-/// The most events that one look at the log brings.
-const BATCH_MAX: usize = 100;
+const CONTENT: &str = "content";
+const PUBLISH: &str = "publish";
+const TREND: &str = "trend";
 
 /// Everything that can be watched. Without `after` a subscription starts now; with it, right after
 /// that position, without a gap.
@@ -99,15 +102,16 @@ impl Subscription {
     ) -> Result<impl Stream<Item = Result<Event>> + 'a> {
         ctx.allow(Action::Audit)?;
         let selection = filter.unwrap_or_default().selection()?;
-        let mut after = start(ctx, after).await?;
-        let tail = ctx.app().bus.log().tail().read_by("subscription");
+        let mut follower = Follower::start(ctx, after).await?;
         Ok(try_stream! {
             loop {
-                let events = tail.next(after, BATCH_MAX).await.map_err(internal)?;
-                let Some(newest) = events.last() else { break };
-                after = newest.position;
+                let events = follower.next().await?;
+                if events.is_empty() {
+                    break;
+                }
                 for event in events {
                     if selection.matches(&event) {
+                        follower.show(event.position);
                         yield Event(event);
                     }
                 }
@@ -123,12 +127,10 @@ impl Subscription {
         after: Option<Position>,
     ) -> Result<impl Stream<Item = Result<ContentChange>> + 'a> {
         let wanted = id.as_ref().map(uuid).transpose()?;
-        let is_wanted = move |fact: &Fact| {
-            let is_content = matches!(fact.event, DomainEvent::Content(_));
-            let is_it = wanted.is_none_or(|id| id == fact.aggregate_id);
-            if is_content && is_it { vec![fact.aggregate_id] } else { vec![] }
+        let is_wanted = move |id: Uuid, _: &DomainEvent| {
+            if wanted.is_none_or(|wanted| wanted == id) { vec![id] } else { vec![] }
         };
-        let changes = changes::<ContentRow>(ctx, after, is_wanted).await?;
+        let changes = changes::<ContentRow>(ctx, after, CONTENT, is_wanted).await?;
         Ok(try_stream! {
             for await change in changes {
                 let (event, found, _) = change?;
@@ -144,11 +146,7 @@ impl Subscription {
         ctx: &Context<'a>,
         after: Option<Position>,
     ) -> Result<impl Stream<Item = Result<TrendChange>> + 'a> {
-        let is_wanted = |fact: &Fact| {
-            let is_trend = matches!(fact.event, DomainEvent::Trend(_));
-            if is_trend { vec![fact.aggregate_id] } else { vec![] }
-        };
-        let changes = changes::<TrendRow>(ctx, after, is_wanted).await?;
+        let changes = changes::<TrendRow>(ctx, after, TREND, |id, _| vec![id]).await?;
         Ok(try_stream! {
             for await change in changes {
                 let (event, found, _) = change?;
@@ -166,11 +164,11 @@ impl Subscription {
         after: Option<Position>,
     ) -> Result<impl Stream<Item = Result<PipelineRunChange>> + 'a> {
         let wanted = content_id.as_ref().map(uuid).transpose()?;
-        let is_wanted = move |fact: &Fact| {
-            let DomainEvent::Content(event) = &fact.event else { return vec![] };
-            if wanted.is_none_or(|id| id == fact.aggregate_id) { runs_of(event) } else { vec![] }
+        let is_wanted = move |id: Uuid, event: &DomainEvent| {
+            let DomainEvent::Content(event) = event else { return vec![] };
+            if wanted.is_none_or(|wanted| wanted == id) { runs_of(event) } else { vec![] }
         };
-        let changes = changes::<PipelineRunRow>(ctx, after, is_wanted).await?;
+        let changes = changes::<PipelineRunRow>(ctx, after, CONTENT, is_wanted).await?;
         Ok(try_stream! {
             for await change in changes {
                 let (event, first, others) = change?;
@@ -200,8 +198,8 @@ impl Subscription {
         after: Option<Position>,
     ) -> Result<impl Stream<Item = Result<PublishRecordChange>> + 'a> {
         let wanted = content_id.as_ref().map(uuid).transpose()?;
-        let is_wanted = move |fact: &Fact| {
-            let DomainEvent::Publish(event) = &fact.event else { return vec![] };
+        let is_wanted = move |_: Uuid, event: &DomainEvent| {
+            let DomainEvent::Publish(event) = event else { return vec![] };
             match event {
                 PublishEvent::Succeeded { record_id, destination, .. }
                 | PublishEvent::Failed { record_id, destination, .. }
@@ -215,7 +213,7 @@ impl Subscription {
                 | PublishEvent::Retried {} => vec![],
             }
         };
-        let changes = changes::<PublishRecordRow>(ctx, after, is_wanted).await?;
+        let changes = changes::<PublishRecordRow>(ctx, after, PUBLISH, is_wanted).await?;
         Ok(try_stream! {
             for await change in changes {
                 let (event, found, _) = change?;
@@ -252,64 +250,41 @@ fn head_of(event: &RecordedEvent) -> (Position, String, DateTime<Utc>) {
     (Position(event.position), event.event_type.clone(), event.recorded_at)
 }
 
-/// Where a subscription starts: after the position that was asked for, or now.
-pub(super) async fn start(ctx: &Context<'_>, after: Option<Position>) -> Result<LogPosition> {
-    let log = ctx.app().bus.log();
-    let Some(Position(after)) = after else { return Ok(log.tail().head()) };
-    if after > log.tail().head() && after > log.head().await.map_err(internal)? {
-        return Err(coded("the position is beyond the end of the log", "POSITION_AHEAD"));
-    }
-    Ok(after)
-}
-
 /// An event, the first row that it changes, and the others.
 type Change<T> = (Arc<RecordedEvent>, Found<T>, Vec<Found<T>>);
 
-/// The rows that the wanted events change, read when the read model has reached the event. One
-/// item for each event: who resumes after an event must not miss a part of it.
+/// The rows that the wanted events of a noun change, read when the read model has reached the event.
+/// One item for each event: who resumes after an event must not miss a part of it.
+///
+/// `wanted` gives all rows that an event changes in the table, or none.
 async fn changes<'a, T: Entity>(
     ctx: &Context<'a>,
     after: Option<Position>,
-    wanted: impl Fn(&Fact) -> Vec<Uuid> + Send + 'a,
+    noun: &'static str,
+    wanted: impl Fn(Uuid, &DomainEvent) -> Vec<Uuid> + Send + 'a,
 ) -> Result<impl Stream<Item = Result<Change<T>>> + 'a> {
     ctx.allow(Action::Read)?;
-    let mut after = start(ctx, after).await?;
-    let app = ctx.app().clone();
-    let caller = ctx.caller().clone();
-    let tail = app.bus.log().tail().read_by("subscription");
+    let mut follower = Follower::start(ctx, after).await?;
+    let (work, caller): (&SharedWork, _) = (ctx.data_unchecked(), ctx.caller().clone());
     Ok(try_stream! {
         loop {
-            let events = tail.next(after, BATCH_MAX).await.map_err(internal)?;
-            let Some(newest) = events.last() else { break };
-            after = newest.position;
-            let facts = app.bus.log().read_facts(&events).await.map_err(internal)?;
-            for (event, fact) in events.iter().zip(facts) {
-                let ids = wanted(&fact);
+            let events = follower.next().await?;
+            if events.is_empty() {
+                break;
+            }
+            for event in events.into_iter().filter(|event| event.aggregate_type == noun) {
+                let ids = wanted(event.aggregate_id, &*work.decode(&event).map_err(internal)?);
                 if ids.is_empty() {
                     continue;
                 }
-                reach(&app, event.position).await?;
-                let loader: DataLoader<Reader> = loader(&app, &caller);
-                let keys = ids.into_iter().map(|id| RowKey::<T>(id, PhantomData)).collect::<Vec<_>>();
-                let mut rows = loader.load_many(keys.clone()).await.map_err(internal)?;
-                let mut found = keys.iter().filter_map(|key| rows.remove(key));
+                let app = follower.projected(event.position).await?;
+                let rows = work.rows::<T>(app, &caller, &event, ids).await.map_err(internal)?;
                 // Nothing: the caller may not see it.
-                if let Some(first) = found.next() {
-                    let others = found.collect();
-                    yield (event.clone(), first, others);
+                if let Some((first, others)) = rows.split_first() {
+                    follower.show(event.position);
+                    yield (event, first.clone(), others.to_vec());
                 }
             }
         }
     })
-}
-
-/// Waits until the read model has reached an event. A stopped one is waited for as long as it takes.
-async fn reach(app: &App, position: LogPosition) -> Result<()> {
-    let mut progress = app.progress.clone();
-    while progress.now().position < position {
-        if !progress.changed().await {
-            return Err(coded("the server is stopping", "UNAVAILABLE"));
-        }
-    }
-    Ok(())
 }

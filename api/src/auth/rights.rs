@@ -1,0 +1,281 @@
+//! The rights of those who stay: whoever holds a socket or a subscription open.
+//!
+//! One reader follows the log and takes the rights away that an event ends. It works in position
+//! order and says how far it is, so that whoever is about to show an event can first make sure that
+//! nothing before it has ended the rights to see it, whichever server wrote it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use orion_commands::Actor;
+use orion_domain::values::Role;
+use orion_store::{Position, RecordedEvent, Tail};
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+use uuid::Uuid;
+
+use super::{AuthError, in_log};
+use crate::graphql::context::App;
+
+/// How many events are looked at together.
+const BATCH_MAX: usize = 250;
+
+/// How long to wait when the log cannot be read.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Everyone who stays.
+#[derive(Debug)]
+pub struct Rights {
+    guests: Mutex<Guests>,
+    /// What every event up to here has ended is gone.
+    seen: watch::Sender<Position>,
+}
+
+#[derive(Debug, Default)]
+struct Guests {
+    all: HashMap<u64, Weak<Guest>>,
+    last_id: u64,
+}
+
+/// The rights of one who stays. Cheap to clone; all clones have the same.
+#[derive(Clone, Debug)]
+pub struct Standing(Arc<Guest>);
+
+#[derive(Debug)]
+struct Guest {
+    id: u64,
+    rights: Arc<Rights>,
+    /// `None` when the rights have ended.
+    actor: watch::Sender<Option<Actor>>,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.rights.lock().all.remove(&self.id);
+    }
+}
+
+impl Rights {
+    /// Nobody is there yet; the log was read up to here.
+    pub fn new(head: Position) -> Arc<Self> {
+        Arc::new(Self { guests: Mutex::default(), seen: watch::Sender::new(head) })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Guests> {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Follows the log until `stop`.
+    pub async fn follow(self: Arc<Self>, tail: Tail, stop: CancellationToken) {
+        stop.run_until_cancelled(async {
+            loop {
+                let after = *self.seen.borrow();
+                match tail.next(after, BATCH_MAX).await {
+                    Ok(events) => {
+                        let Some(newest) = events.last() else { break };
+                        for event in &events {
+                            self.apply(event);
+                        }
+                        self.seen.send_replace(newest.position);
+                    }
+                    Err(error) => {
+                        warn!(
+                            error = &error as &dyn std::error::Error,
+                            "rights cannot be followed"
+                        );
+                        tokio::time::sleep(AGAIN_AFTER).await;
+                    }
+                }
+            }
+        })
+        .await;
+    }
+
+    /// Somebody stays who was just recognised.
+    pub async fn admit(self: &Arc<Self>, app: &App, actor: Actor) -> Result<Standing, AuthError> {
+        let guest = {
+            let mut guests = self.lock();
+            guests.last_id += 1;
+            let id = guests.last_id;
+            let actor = watch::Sender::new(Some(actor));
+            let guest = Arc::new(Guest { id, rights: self.clone(), actor });
+            guests.all.insert(id, Arc::downgrade(&guest));
+            guest
+        };
+        let standing = Standing(guest);
+        standing.confirm(app).await?;
+        Ok(standing)
+    }
+
+    fn apply(&self, event: &RecordedEvent) {
+        let Some(change) = Change::of(event) else { return };
+        // The last clone of a guest must not go while the list is locked: it takes itself off it.
+        let guests: Vec<_> = self.lock().all.values().filter_map(Weak::upgrade).collect();
+        for guest in guests {
+            guest.actor.send_if_modified(|actor| {
+                let ends = actor.is_some_and(|actor| change.ends(event.aggregate_id, &actor));
+                if ends {
+                    *actor = None;
+                }
+                ends
+            });
+        }
+    }
+}
+
+impl Standing {
+    /// Who it is, while the rights last.
+    pub fn actor(&self) -> Option<Actor> {
+        *self.0.actor.borrow()
+    }
+
+    /// Waits until the rights have ended.
+    pub async fn ended(&self) {
+        // The sender lives as long as this.
+        let _ = self.0.actor.subscribe().wait_for(Option::is_none).await;
+    }
+
+    /// True when no event up to this position has ended the rights.
+    pub async fn holds_at(&self, position: Position) -> bool {
+        let mut seen = self.0.rights.seen.subscribe();
+        let has_seen = seen.wait_for(|seen| *seen >= position).await.is_ok();
+        has_seen && self.actor().is_some()
+    }
+
+    /// The same person shows another token, maybe of another session.
+    pub async fn renew(&self, app: &App, actor: Actor) -> Result<(), AuthError> {
+        self.replace(actor);
+        self.confirm(app).await
+    }
+
+    /// Takes the rights from the log. What is written after this look, the reader of the log will see;
+    /// what was written before, the tables may not have shown.
+    async fn confirm(&self, app: &App) -> Result<(), AuthError> {
+        let Some(actor) = self.actor() else { return Err(AuthError::Invalid) };
+        self.replace(in_log(app, actor).await?);
+        if self.actor().is_some() { Ok(()) } else { Err(AuthError::Invalid) }
+    }
+
+    /// Rights that have ended do not come back.
+    fn replace(&self, by: Actor) {
+        self.0.actor.send_if_modified(|actor| {
+            let changes = actor.is_some_and(|actor| actor != by);
+            if changes {
+                *actor = Some(by);
+            }
+            changes
+        });
+    }
+}
+
+/// What an event does to rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    /// The session or the service token of that id is over.
+    Ends,
+    /// The user of that id is kept out.
+    KeepsOut,
+    /// The user of that id has this role, if it could be read.
+    Role(Option<Role>),
+}
+
+impl Change {
+    /// By the name alone, and not decoded: what cannot be read must not stand in anybody's way.
+    fn of(event: &RecordedEvent) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Changed {
+            role: Role,
+        }
+        match event.event_type.as_str() {
+            "session.revoked"
+            | "session.reuse_detected"
+            | "session.removed"
+            | "service_token.revoked" => Some(Self::Ends),
+            "user.deactivated" | "user.erased" => Some(Self::KeepsOut),
+            "user.role_changed" => {
+                let changed: Option<Changed> = serde_json::from_str(&event.payload).ok();
+                Some(Self::Role(changed.map(|changed| changed.role)))
+            }
+            _ => None,
+        }
+    }
+
+    /// True when the actor's rights end, or are not what they were.
+    fn ends(self, aggregate_id: Uuid, actor: &Actor) -> bool {
+        match (self, actor) {
+            (Self::Ends, Actor::User { session_id, .. }) => session_id.0 == aggregate_id,
+            (Self::Ends, Actor::Service { id, .. }) => id.0 == aggregate_id,
+            (Self::KeepsOut, Actor::User { id, .. }) => id.0 == aggregate_id,
+            (Self::Role(now), Actor::User { id, role, .. }) => {
+                id.0 == aggregate_id && now != Some(*role)
+            }
+            (Self::KeepsOut | Self::Role(_), Actor::Service { .. })
+            | (_, Actor::Anonymous | Actor::System) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::Utc;
+    use orion_domain::values::{Scope, Scopes, ServiceTokenId, SessionId, UserId};
+    use orion_domain::{ServiceTokenEvent, SessionEvent, UserEvent};
+
+    const USER: Uuid = Uuid::from_u128(1);
+    const SESSION: Uuid = Uuid::from_u128(2);
+    const TOKEN: Uuid = Uuid::from_u128(3);
+    const OTHER: Uuid = Uuid::from_u128(4);
+
+    fn event(event_type: &str, aggregate_id: Uuid, payload: &str) -> RecordedEvent {
+        RecordedEvent {
+            position: Position(1),
+            aggregate_type: String::new(),
+            aggregate_id,
+            sequence: 1,
+            event_type: event_type.to_owned(),
+            event_version: "1".to_owned(),
+            payload: payload.to_owned(),
+            metadata: std::collections::BTreeMap::new(),
+            recorded_at: Utc::now(),
+        }
+    }
+
+    fn ends(event: &RecordedEvent, actor: &Actor) -> bool {
+        Change::of(event).is_some_and(|change| change.ends(event.aggregate_id, actor))
+    }
+
+    #[test]
+    fn events_end_the_rights_of_those_whom_they_are_about() {
+        let editor =
+            Actor::User { id: UserId(USER), role: Role::Editor, session_id: SessionId(SESSION) };
+        let scopes = Scopes::parse(&[Scope::Trends]).unwrap();
+        let machine = Actor::Service { id: ServiceTokenId(TOKEN), scopes };
+        #[rustfmt::skip] // One event a line: its payload, whose it is, and whether it ends the rights of the two.
+        let table = [
+            ("session.revoked", "{}", SESSION, [true, false]),
+            ("session.reuse_detected", "{}", SESSION, [true, false]),
+            ("session.removed", "{}", SESSION, [true, false]),
+            ("session.rotated", "{}", SESSION, [false, false]),
+            ("user.deactivated", "{}", USER, [true, false]),
+            ("user.erased", "{}", USER, [true, false]),
+            ("user.role_changed", r#"{"role":"viewer"}"#, USER, [true, false]),
+            ("user.role_changed", r#"{"role":"admin"}"#, USER, [true, false]),
+            ("user.role_changed", r#"{"role":"editor"}"#, USER, [false, false]),
+            ("user.role_changed", "{}", USER, [true, false]),
+            ("user.profile_updated", "{}", USER, [false, false]),
+            ("service_token.revoked", "{}", TOKEN, [false, true]),
+        ];
+        for (event_type, payload, aggregate_id, expected) in table {
+            let known = [UserEvent::TYPES, SessionEvent::TYPES, ServiceTokenEvent::TYPES].concat();
+            assert!(known.iter().any(|(known, _)| *known == event_type), "{event_type}");
+            let own = event(event_type, aggregate_id, payload);
+            assert_eq!([editor, machine].map(|actor| ends(&own, &actor)), expected, "{event_type}");
+            let others = event(event_type, OTHER, payload);
+            assert!(![editor, machine, Actor::Anonymous].iter().any(|actor| ends(&others, actor)));
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Subscriptions, over sockets as over server-sent events.
+//!
+//! A client is first brought to the head of the log by an execution of its own. Then it joins those who
+//! ask the same and see the same, for whom one execution answers. Whoever falls so far behind that its
+//! next answer is not kept any more is refilled from the log by an execution of its own, at its own
+//! pace. Before each answer the client's rights are looked at, as they are at that event.
+
+mod group;
+mod question;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use async_graphql::{Data, Error, Request, Response};
+use async_stream::stream;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt as _};
+use metrics::counter;
+use orion_store::Position;
+
+use self::group::{Group, Next};
+use self::question::{Key, Question};
+use super::graphql::{Answer, checked, refusal};
+use crate::auth::rights::Standing;
+use crate::graphql::began::Began;
+use crate::graphql::context::{App, Caller};
+use crate::graphql::error::{bad_input, coded};
+use crate::graphql::observe::code;
+use crate::graphql::subscription::Run;
+use crate::graphql::{OrionSchema, request_of};
+use crate::telemetry::figures::Present;
+
+/// What is said about a subscription of no field, or of several.
+const ONE_FIELD: &str = "a subscription watches one field, which stands at its root";
+
+/// An answer and the position of its event; what is about none is the last.
+type Tell = (Option<Position>, Arc<Told>);
+
+/// One answer, as it is written once for all who get it.
+#[derive(Debug)]
+pub struct Told {
+    /// The answer.
+    pub json: String,
+    /// The code of its first error, or `OK`.
+    pub code: String,
+    /// True when the operation was refused before it began.
+    pub is_refusal: bool,
+}
+
+impl Told {
+    /// What the schema says. `has_begun` is false when the execution was not begun.
+    pub fn of(response: Response, has_begun: bool) -> Self {
+        let (code, is_refusal) = (code(&response), is_refused(&response));
+        Self { json: Answer::new(response, has_begun).json(), code, is_refusal }
+    }
+
+    /// The errors alone.
+    pub fn errors(&self) -> serde_json::Value {
+        let mut answer: serde_json::Value = serde_json::from_str(&self.json).unwrap_or_default();
+        answer["errors"].take()
+    }
+
+    /// An error about the operation as a whole.
+    pub fn error(error: Error) -> Arc<Self> {
+        Arc::new(Self::of(refusal(error), false))
+    }
+}
+
+/// True when an operation was not even begun: its errors have no place in an answer.
+pub fn is_refused(response: &Response) -> bool {
+    !response.errors.is_empty()
+        && response.data == async_graphql::Value::Null
+        && response.errors.iter().all(|error| error.path.is_empty())
+}
+
+/// All who watch at this server.
+pub struct Watches {
+    schema: OrionSchema,
+    app: App,
+    groups: Mutex<HashMap<Key, Weak<Group>>>,
+}
+
+/// One client's subscription, counted while it goes on.
+struct Counted {
+    _present: Present,
+    code: String,
+}
+
+impl Counted {
+    fn tell(&mut self, told: &Told) {
+        self.code.clone_from(&told.code);
+        counter!("orion_subscription_messages_total").increment(1);
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let code = std::mem::take(&mut self.code);
+        counter!("orion_graphql_operations_total", "kind" => "subscription", "code" => code)
+            .increment(1);
+    }
+}
+
+impl Watches {
+    /// Nobody watches yet.
+    pub fn new(schema: OrionSchema, app: App) -> Arc<Self> {
+        Arc::new(Self { schema, app, groups: Mutex::default() })
+    }
+
+    /// The answers to a subscription, while the rights of the one who asks last. The end of rights is
+    /// told; that of the caller's token is not looked at.
+    pub fn watch(
+        self: Arc<Self>,
+        request: Request,
+        caller: Caller,
+        standing: Standing,
+    ) -> impl Stream<Item = Arc<Told>> + Send + 'static {
+        stream! {
+            let present = Present::one("orion_subscriptions");
+            let mut counted = Counted { _present: present, code: "OK".to_owned() };
+            let mut answers = Box::pin(self.answers(request, caller));
+            loop {
+                let next = tokio::select! {
+                    biased;
+                    () = standing.ended() => None,
+                    next = answers.next() => match next {
+                        Some(next) => Some(next),
+                        None => break,
+                    },
+                };
+                let (position, told) = match next {
+                    // What is about no event shows nothing.
+                    Some((None, told)) => (None, told),
+                    Some((Some(position), told)) if standing.holds_at(position).await => {
+                        (Some(position), told)
+                    }
+                    Some((Some(_), _)) | None => (None, Told::error(rights_have_ended())),
+                };
+                counted.tell(&told);
+                yield told;
+                if position.is_none() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The answers, each with the position of its event; the last word is about none.
+    fn answers(
+        self: Arc<Self>,
+        request: Request,
+        caller: Caller,
+    ) -> impl Stream<Item = Tell> + Send + 'static {
+        stream! {
+            let request = match checked(request) {
+                Ok(request) => request,
+                Err(error) => {
+                    yield (None, Told::error(error));
+                    return;
+                }
+            };
+            let (question, request, run) = match Question::of(request) {
+                Ok(question) => {
+                    let request = question.request();
+                    (Some(question), request, Run::first())
+                }
+                // What it wants to know beside the answers, nobody else wants to.
+                Err(request) => (None, *request, Run::alone()),
+            };
+            let mut is_silent = true;
+            for await answer in self.execute(request, &caller, run.clone()) {
+                is_silent = false;
+                yield answer;
+            }
+            if run.begun().is_none() && is_silent {
+                yield (None, Told::error(bad_input(ONE_FIELD)));
+            }
+            let (Some(question), Some(mut seen)) = (question, run.done()) else { return };
+            let Some(key) = question.key(&caller.actor) else {
+                yield (None, Told::error(bad_input(ONE_FIELD)));
+                return;
+            };
+            let group = self.join(key, &question, &caller, seen);
+            loop {
+                match group.next(seen).await {
+                    Next::Told(position, told) => {
+                        seen = position;
+                        yield (Some(position), told);
+                    }
+                    Next::Behind(since) => {
+                        let run = Run::between(seen, since);
+                        for await answer in self.execute(question.request(), &caller, run.clone()) {
+                            yield answer;
+                        }
+                        let Some(done) = run.done() else { return };
+                        seen = done;
+                    }
+                    Next::Over(last) => {
+                        if let Some(last) = last {
+                            yield (None, last);
+                        }
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// An execution for one client.
+    fn execute(
+        &self,
+        request: Request,
+        caller: &Caller,
+        run: Run,
+    ) -> impl Stream<Item = Tell> + Send + 'static + use<> {
+        let began = Began::default();
+        let mut answers = self.begin(request, caller, &run, &began);
+        stream! {
+            let mut seen = None;
+            while let Some(response) = answers.next().await {
+                let position = run.shown();
+                let is_next = run.begun().is_some_and(|begun| position > seen.unwrap_or(begun));
+                seen = Some(position);
+                // About no event: it cannot go on.
+                let position = is_next.then_some(position);
+                yield (position, Arc::new(Told::of(response, began.has())));
+            }
+        }
+    }
+
+    fn begin(
+        &self,
+        request: Request,
+        caller: &Caller,
+        run: &Run,
+        began: &Began,
+    ) -> BoxStream<'static, Response> {
+        // What is known of the session is known from the beginning, and to those who only look on.
+        let mut session = Data::default();
+        session.insert(run.clone());
+        session.insert(began.clone());
+        session.insert(caller.clone());
+        let request = request_of(request, &self.app, caller.clone());
+        self.schema.execute_stream_with_session_data(request, Arc::new(session))
+    }
+
+    /// Those who are told the same. The first one brings them about.
+    fn join(&self, key: Key, question: &Question, caller: &Caller, seen: Position) -> Arc<Group> {
+        let (mut groups, found);
+        groups = self.lock();
+        found = groups.get(&key).and_then(Weak::upgrade);
+        match found {
+            Some(group) if !group.is_over() => group,
+            _ => {
+                let (run, began) = (Run::onward(seen), Began::default());
+                let answers = self.begin(question.request(), caller, &run, &began);
+                let group = Arc::new(Group::start(seen, answers, run, began));
+                groups.retain(|_, group| group.strong_count() > 0);
+                groups.insert(key, Arc::downgrade(&group));
+                group
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Weak<Group>>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a client is told whose rights have ended.
+fn rights_have_ended() -> Error {
+    coded("the rights to see more have ended", "FORBIDDEN")
+}
