@@ -151,7 +151,7 @@ pub struct Config {
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`, and without that nowhere.
     #[arg(long, env = "ORION_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
-    /// How often the server asks a socket for a sign of life; one that gives none is closed.
+    /// How often the server asks a socket for a sign of life; one that leaves three pings unanswered is closed.
     #[arg(long, env = "ORION_SOCKET_PING", default_value = "20s", value_parser = parse_duration)]
     pub socket_ping: Duration,
 

@@ -91,7 +91,8 @@ async fn one_event_is_worked_out_and_written_once_for_all_who_watch_the_same() {
     }
     let before = Work::at(&server).await;
     for number in 0..CHANGES {
-        let input = json!({ "trendId": trend, "score": f64::from(u8::try_from(number).unwrap()) / 100.0 });
+        let input =
+            json!({ "trendId": trend, "score": f64::from(u8::try_from(number).unwrap()) / 100.0 });
         ada.mutate("rescoreTrend", input, "").await.done();
     }
     let seen = join_all(sockets.iter_mut().map(|socket| positions(socket, CHANGES))).await;
@@ -119,8 +120,10 @@ async fn those_who_see_differently_share_nothing() {
     let server = Server::start(&database.url).await;
     let (admin, ada, bob) =
         (server.admin().await, server.editor("ada").await, server.editor("bob").await);
-    let contents = "subscription { contentChanged { position content { title createdBy { name } } } }";
-    let nested = "subscription { trendChanged { position trend { contents { nodes { title } } } } }";
+    let contents =
+        "subscription { contentChanged { position content { title createdBy { name } } } }";
+    let nested =
+        "subscription { trendChanged { position trend { contents { nodes { title } } } } }";
     let trend = ada.detect_trend("a topic").await;
     ada.draft_content(&trend, "a secret").await;
     let mut sockets = Vec::new();
@@ -152,7 +155,7 @@ async fn those_who_see_differently_share_nothing() {
 /// Writes trends whose raw data fill the buffers of a connection, by another process's log.
 async fn write(log: Log, count: usize) {
     const EACH: usize = 10;
-    let raw = Json(json!({ "text": "x".repeat(4_000) }));
+    let raw = Json::parse(json!({ "text": "x".repeat(4_000) }), "rawData").unwrap();
     for _ in 0..count / EACH {
         let metadata = [("actor", "test".to_owned()), ("command_id", Uuid::now_v7().to_string())];
         let metadata: Metadata =

@@ -305,7 +305,7 @@ async fn a_socket_that_gives_no_sign_of_life_is_closed() {
 #[tokio::test]
 async fn who_reads_slowly_is_not_gone() {
     let database = database().await;
-    let settings = Settings::on(&database.url).with("ORION_SOCKET_PING", "1s");
+    let settings = Settings::on(&database.url).with("ORION_SOCKET_PING", "2s");
     let server = Server::with(settings).await;
     let ada = server.editor("ada").await;
     let trend = ada.detect_trend("a topic").await;

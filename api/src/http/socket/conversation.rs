@@ -31,6 +31,10 @@ use crate::http::{Sender, Shared, bearer_of, caller_with};
 /// The most operations that go on over one socket at the same time.
 const STREAMS_MAX: usize = 100;
 
+/// How many pings in a row may be unanswered. Between a slow client and its next ping may lie what the
+/// buffers of both systems hold, some megabytes.
+const UNANSWERED_MAX: u32 = 3;
+
 /// What becomes of a message: the socket goes on, or is closed.
 type Heeded = Result<(), Close>;
 
@@ -90,7 +94,7 @@ impl<'a> Conversation<'a> {
         let mut ticks = interval_at(Instant::now() + ping_every, ping_every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.shared.sockets.stop.clone();
-        let (mut was_asked, mut was_full) = (false, false);
+        let (mut unanswered, mut was_full) = (0, false);
         loop {
             let is_renewing = self.guest.is_some() && self.lookup.is_some();
             // From the most to the least urgent: nothing is shown to whom it is too late for.
@@ -100,7 +104,7 @@ impl<'a> Conversation<'a> {
                 close = ended(self.guest.as_ref(), self.init_until) => Err(close),
                 (permit, found) = found(&mut self.lookup) => self.recognised(permit, found),
                 (permit, message) = with_room(&self.queue, incoming.next()), if !is_renewing => {
-                    was_asked = false;
+                    unanswered = 0;
                     match message {
                         Some(Ok(Message::Close(_))) | None => return None,
                         Some(Ok(message)) => self.hear(permit, message),
@@ -114,11 +118,14 @@ impl<'a> Conversation<'a> {
                     // Who takes what was queued is slow, not gone; a ping would have to queue up, too.
                     let is_full = self.queue.capacity() == 0;
                     let has_taken = self.has_taken.swap(false, Ordering::Relaxed);
-                    let is_slow = has_taken && (is_full || was_full);
-                    if was_asked && !is_slow {
+                    if has_taken && (is_full || was_full) {
+                        unanswered = 0;
+                    }
+                    was_full = is_full;
+                    if unanswered == UNANSWERED_MAX {
                         Err(Close::TIMEOUT)
                     } else {
-                        (was_asked, was_full) = (true, is_full);
+                        unanswered += 1;
                         let _ = self.queue.try_send(Message::Ping(Vec::new().into()));
                         Ok(())
                     }

@@ -246,20 +246,17 @@ impl Watches {
 
     /// Those who are told the same. The first one brings them about.
     fn join(&self, key: Key, question: &Question, caller: &Caller, seen: Position) -> Arc<Group> {
-        let (mut groups, found);
-        groups = self.lock();
-        found = groups.get(&key).and_then(Weak::upgrade);
-        match found {
-            Some(group) if !group.is_over() => group,
-            _ => {
-                let (run, began) = (Run::onward(seen), Began::default());
-                let answers = self.begin(question.request(), caller, &run, &began);
-                let group = Arc::new(Group::start(seen, answers, run, began));
-                groups.retain(|_, group| group.strong_count() > 0);
-                groups.insert(key, Arc::downgrade(&group));
-                group
-            }
+        let mut groups = self.lock();
+        let found = groups.get(&key).and_then(Weak::upgrade);
+        if let Some(group) = found.filter(|group| !group.is_over()) {
+            return group;
         }
+        let (run, began) = (Run::onward(seen), Began::default());
+        let answers = self.begin(question.request(), caller, &run, &began);
+        let group = Arc::new(Group::start(seen, answers, run, began));
+        groups.retain(|_, group| group.strong_count() > 0);
+        groups.insert(key, Arc::downgrade(&group));
+        group
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Weak<Group>>> {
