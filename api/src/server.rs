@@ -248,7 +248,7 @@ async fn serve(
     let schema = schema(app.clone(), config.rules());
     let watches = Watches::new(schema.clone(), app.clone());
     let open = sockets.clone();
-    let shared = Shared { schema, app, edge, oauth, figures, sockets, watches };
+    let shared = Shared { app, schema, oauth, edge, figures, sockets, watches };
     let server = async {
         serve::serve(listener, router(shared), bounds, stop.clone()).await;
         open.closed().await;

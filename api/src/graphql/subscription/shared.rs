@@ -65,6 +65,9 @@ impl SharedWork {
 
     /// The rows of these ids that the caller may see, not older than the event. The ids are all that
     /// the event changes in the table; callers who reach equally far see the same.
+    ///
+    /// # Panics
+    /// Never: rows are kept by their table, and so have its type.
     #[expect(clippy::expect_used, reason = "the table is in the key, so the rows are of this type")]
     pub async fn rows<T: Entity>(
         &self,

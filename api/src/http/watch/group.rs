@@ -39,8 +39,10 @@ struct Kept {
     bytes: usize,
     /// Whatever comes after this position is kept, or will be.
     since: Position,
-    /// There will be no more, after a last word if there is one.
-    over: Option<Option<Arc<Told>>>,
+    /// There will be no more.
+    is_over: bool,
+    /// The last word, about no event.
+    last: Option<Arc<Told>>,
 }
 
 /// What there is for a client that has seen everything up to some position.
@@ -61,7 +63,8 @@ impl Group {
         run: Run,
         began: Began,
     ) -> Self {
-        let kept = Kept { answers: VecDeque::new(), bytes: 0, since: after, over: None };
+        let kept =
+            Kept { answers: VecDeque::new(), bytes: 0, since: after, is_over: false, last: None };
         let ring = Arc::new(Ring { kept: Mutex::new(kept), changed: watch::Sender::new(()) });
         let stop = CancellationToken::new();
         let work = work(Worker(ring.clone()), after, answers, run, began);
@@ -71,7 +74,7 @@ impl Group {
 
     /// True when it has no more answers.
     pub fn is_over(&self) -> bool {
-        self.ring.lock().over.is_some()
+        self.ring.lock().is_over
     }
 
     /// What comes after a position, waited for.
@@ -102,7 +105,7 @@ impl Kept {
         if let Some((position, told)) = self.answers.get(seen) {
             return Some(Next::Told(*position, told.clone()));
         }
-        self.over.clone().map(Next::Over)
+        self.is_over.then(|| Next::Over(self.last.clone()))
     }
 
     fn keep(&mut self, position: Position, told: Arc<Told>) {
@@ -129,7 +132,12 @@ impl Worker {
     }
 
     fn end(&self, last: Option<Told>) {
-        self.0.lock().over.get_or_insert(last.map(Arc::new));
+        let mut kept = self.0.lock();
+        // What was said last, stays.
+        if !kept.is_over {
+            (kept.is_over, kept.last) = (true, last.map(Arc::new));
+        }
+        drop(kept);
         self.0.changed.send_replace(());
     }
 }
@@ -164,7 +172,13 @@ mod tests {
     use super::*;
 
     fn kept(since: i64) -> Kept {
-        Kept { answers: VecDeque::new(), bytes: 0, since: Position(since), over: None }
+        Kept {
+            answers: VecDeque::new(),
+            bytes: 0,
+            since: Position(since),
+            is_over: false,
+            last: None,
+        }
     }
 
     fn told(bytes: usize) -> Arc<Told> {

@@ -79,9 +79,10 @@ impl Question {
             // Its definition and its use: it says where to begin, and nothing else.
             variables.remove(&Name::new(name));
         }
-        let sight = match is_told_to_all(document, root) && is_seen_by_all(actor) {
-            true => Sight::Same,
-            false => Sight::Of(without_session(*actor)),
+        let sight = if is_told_to_all(document, root) && is_seen_by_all(actor) {
+            Sight::Same
+        } else {
+            Sight::Of(without_session(*actor))
         };
         Some(Key {
             query: self.query.clone(),
