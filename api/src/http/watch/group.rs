@@ -157,12 +157,12 @@ async fn work(
 ) {
     let mut seen = after;
     while let Some(response) = answers.next().await {
-        let position = run.shown();
-        if position <= seen {
-            // About no event: it cannot go on.
-            return worker.end(Some(Told::of(response, began.has())));
+        let (position, told) = (run.shown(), Told::of(response, began.has()));
+        if position <= seen || told.is_void {
+            // It is about no event, or shows nothing of it: they come back with the position before it.
+            return worker.end(Some(told));
         }
-        worker.keep(position, Told::of(response, began.has()));
+        worker.keep(position, told);
         seen = position;
     }
 }
@@ -182,7 +182,12 @@ mod tests {
     }
 
     fn told(bytes: usize) -> Arc<Told> {
-        Arc::new(Told { json: "x".repeat(bytes), code: "OK".to_owned(), is_refusal: false })
+        Arc::new(Told {
+            json: "x".repeat(bytes),
+            code: "OK".to_owned(),
+            is_void: false,
+            is_refusal: false,
+        })
     }
 
     fn position(next: Option<Next>) -> Option<i64> {

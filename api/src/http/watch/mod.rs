@@ -11,7 +11,7 @@ mod question;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use async_graphql::{Data, Error, Request, Response};
+use async_graphql::{Data, Error, Request, Response, Value};
 use async_stream::stream;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _};
@@ -43,6 +43,8 @@ pub struct Told {
     pub json: String,
     /// The code of its first error, or `OK`.
     pub code: String,
+    /// True when there is nothing in it but errors: not even a position to resume after.
+    pub is_void: bool,
     /// True when the operation was refused before it began.
     pub is_refusal: bool,
 }
@@ -50,8 +52,12 @@ pub struct Told {
 impl Told {
     /// What the schema says. `has_begun` is false when the execution was not begun.
     pub fn of(response: Response, has_begun: bool) -> Self {
-        let (code, is_refusal) = (code(&response), is_refused(&response));
-        Self { json: Answer::new(response, has_begun).json(), code, is_refusal }
+        let code = code(&response);
+        let is_void = response.data == Value::Null && !response.errors.is_empty();
+        // An error of a field has its place in an answer.
+        let has_place = response.errors.iter().any(|error| !error.path.is_empty());
+        let json = Answer::new(response, has_begun).json();
+        Self { json, code, is_void, is_refusal: is_void && !has_begun && !has_place }
     }
 
     /// The errors alone.
@@ -64,13 +70,6 @@ impl Told {
     pub fn error(error: Error) -> Arc<Self> {
         Arc::new(Self::of(refusal(error), false))
     }
-}
-
-/// True when an operation was not even begun: its errors have no place in an answer.
-pub fn is_refused(response: &Response) -> bool {
-    !response.errors.is_empty()
-        && response.data == async_graphql::Value::Null
-        && response.errors.iter().all(|error| error.path.is_empty())
 }
 
 /// All who watch at this server.
@@ -221,9 +220,11 @@ impl Watches {
                 let position = run.shown();
                 let is_next = run.begun().is_some_and(|begun| position > seen.unwrap_or(begun));
                 seen = Some(position);
-                // About no event: it cannot go on.
-                let position = is_next.then_some(position);
-                yield (position, Arc::new(Told::of(response, began.has())));
+                let told = Told::of(response, began.has());
+                // What is about no event, or shows nothing of it, is the last: the client comes back with
+                // the position before it.
+                let position = (is_next && !told.is_void).then_some(position);
+                yield (position, Arc::new(told));
             }
         }
     }
