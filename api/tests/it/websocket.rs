@@ -147,6 +147,11 @@ impl Socket {
         }
     }
 
+    /// Reads to the end, whether or not the socket says why it has ended.
+    pub async fn is_cut(&mut self) {
+        while let Some(Ok(_)) = timeout(SOON, self.stream.next()).await.expect("an end in time") {}
+    }
+
     /// The code that the socket is closed with after nothing but what was said before.
     pub async fn closed(&mut self) -> u16 {
         let (messages, code, _) = self.drained().await;

@@ -115,8 +115,9 @@ impl<'a> Conversation<'a> {
                     self.answer(permit, answer)
                 }
                 _ = ticks.tick() => {
-                    // Who takes what was queued is slow, not gone; a ping would have to queue up, too.
-                    let is_full = self.queue.capacity() == 0;
+                    // Who takes what was queued is slow, not gone; a ping has to queue up, too. One place
+                    // is never taken by answers, for it waits for something to be heard.
+                    let is_full = self.queue.capacity() <= 1;
                     let has_taken = self.has_taken.swap(false, Ordering::Relaxed);
                     if has_taken && (is_full || was_full) {
                         unanswered = 0;
