@@ -305,7 +305,7 @@ async fn a_socket_that_gives_no_sign_of_life_is_closed() {
 #[tokio::test]
 async fn who_reads_slowly_is_not_gone() {
     let database = database().await;
-    let settings = Settings::on(&database.url).with("ORION_SOCKET_PING", "2s");
+    let settings = Settings::on(&database.url).with("ORION_SOCKET_PING", "1s");
     let server = Server::with(settings).await;
     let ada = server.editor("ada").await;
     let trend = ada.detect_trend("a topic").await;
@@ -319,7 +319,7 @@ async fn who_reads_slowly_is_not_gone() {
     }
     // Ten times what fits into the sockets' buffers, in small sips.
     let watch = "subscription { contentChanged(after: \"0\") { position content { scriptBody } } }";
-    let mut socket = ada.socket().await;
+    let mut socket = ada.narrow_socket().await;
     for number in 0..10 {
         socket.say(&operation(&number.to_string(), watch)).await;
     }

@@ -2,11 +2,12 @@
 
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::tungstenite::handshake::client::Request;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 
 use crate::client::{Answer, Client, position};
 use crate::eventually::SOON;
@@ -21,18 +22,28 @@ pub struct Socket {
 impl Client {
     /// Opens a socket and says nothing.
     pub async fn silent_socket(&self) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
-        let url = format!("{}/graphql", self.url.replacen("http", "ws", 1));
-        let mut request = url.into_client_request().unwrap();
-        let protocol = "graphql-transport-ws".parse().unwrap();
-        request.headers_mut().insert("sec-websocket-protocol", protocol);
-        let (stream, response) = connect_async(request).await.unwrap();
+        let (stream, response) = connect_async(self.handshake()).await.unwrap();
         assert_eq!(response.headers()["sec-websocket-protocol"], "graphql-transport-ws");
         stream
     }
 
+    fn handshake(&self) -> Request {
+        let url = format!("{}/graphql", self.url.replacen("http", "ws", 1));
+        let mut request = url.into_client_request().unwrap();
+        let protocol = "graphql-transport-ws".parse().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", protocol);
+        request
+    }
+
     /// Opens a socket and sends `connection_init`.
     async fn open(&self) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
-        let mut stream = self.silent_socket().await;
+        self.init(self.silent_socket().await).await
+    }
+
+    async fn init(
+        &self,
+        mut stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    ) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
         let payload = match &self.token {
             Some(token) => json!({ "authorization": format!("Bearer {token}") }),
             None => json!({}),
@@ -49,7 +60,21 @@ impl Client {
 
     /// Opens a socket that is acknowledged.
     pub async fn socket(&self) -> Socket {
-        let mut socket = Socket { stream: self.open().await, acknowledged: 0 };
+        Self::acknowledged(self.open().await).await
+    }
+
+    /// Opens a socket for which the system keeps little that was not read yet.
+    pub async fn narrow_socket(&self) -> Socket {
+        let address = self.url.strip_prefix("http://").unwrap().parse().unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(64 << 10).unwrap();
+        let stream = MaybeTlsStream::Plain(socket.connect(address).await.unwrap());
+        let (stream, _) = client_async(self.handshake(), stream).await.unwrap();
+        Self::acknowledged(self.init(stream).await).await
+    }
+
+    async fn acknowledged(stream: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Socket {
+        let mut socket = Socket { stream, acknowledged: 0 };
         let ack = socket.receive().await.expect("an acknowledgement");
         assert_eq!(ack["type"], "connection_ack", "{ack}");
         socket.acknowledged = position(&ack["payload"]["position"]);

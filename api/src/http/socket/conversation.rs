@@ -47,7 +47,7 @@ pub struct Conversation<'a> {
     /// Held to the end: until then the connection counts as open.
     sender: Sender,
     queue: mpsc::Sender<Message>,
-    /// True when something of the queue was taken.
+    /// True when something was taken that had to wait for it.
     has_taken: &'a AtomicBool,
     /// When somebody must have said who it is.
     init_until: Instant,
@@ -94,7 +94,7 @@ impl<'a> Conversation<'a> {
         let mut ticks = interval_at(Instant::now() + ping_every, ping_every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.shared.sockets.stop.clone();
-        let (mut unanswered, mut was_full) = (0, false);
+        let mut unanswered = 0;
         loop {
             let is_renewing = self.guest.is_some() && self.lookup.is_some();
             // From the most to the least urgent: nothing is shown to whom it is too late for.
@@ -115,14 +115,10 @@ impl<'a> Conversation<'a> {
                     self.answer(permit, answer)
                 }
                 _ = ticks.tick() => {
-                    // Who takes what was queued is slow, not gone; a ping has to queue up, too. One place
-                    // is never taken by answers, for it waits for something to be heard.
-                    let is_full = self.queue.capacity() <= 1;
-                    let has_taken = self.has_taken.swap(false, Ordering::Relaxed);
-                    if has_taken && (is_full || was_full) {
+                    // Who takes what had to wait is slow, not gone; a ping has to wait, too.
+                    if self.has_taken.swap(false, Ordering::Relaxed) {
                         unanswered = 0;
                     }
-                    was_full = is_full;
                     if unanswered == UNANSWERED_MAX {
                         Err(Close::TIMEOUT)
                     } else {

@@ -19,7 +19,7 @@ use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use futures::stream::SplitSink;
-use futures::{SinkExt as _, StreamExt as _};
+use futures::{FutureExt as _, SinkExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -87,9 +87,14 @@ async fn say(
     has_taken: &AtomicBool,
 ) {
     while let Some(message) = queued.recv().await {
-        if sink.send(message).await.is_err() {
+        let mut sending = sink.send(message);
+        let sent = match (&mut sending).now_or_never() {
+            Some(sent) => sent,
+            // The system's buffers are full. When they have room, somebody has read.
+            None => sending.await.inspect(|()| has_taken.store(true, Ordering::Relaxed)),
+        };
+        if sent.is_err() {
             return;
         }
-        has_taken.store(true, Ordering::Relaxed);
     }
 }
