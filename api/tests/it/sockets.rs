@@ -321,7 +321,7 @@ async fn who_reads_slowly_is_not_gone() {
     let watch = "subscription { contentChanged(after: \"0\") { position content { scriptBody } } }";
     let mut socket = ada.narrow_socket().await;
     for number in 0..10 {
-        socket.say(&operation(&number.to_string(), watch)).await;
+        socket.say(&operation(&format!("watch {number}"), watch)).await;
     }
     for _ in 0..10 * expected {
         let next = socket.receive().await.expect("the next sip");
