@@ -25,6 +25,7 @@ use crate::auth::{TokenError, Tokens};
 use crate::config::{Config, ConfigError, Switch};
 use crate::graphql::context::App;
 use crate::graphql::schema;
+use crate::graphql::snapshot::Snapshots;
 use crate::http::oauth::{OAuth, Providers};
 use crate::http::serve::{self, Bounds};
 use crate::http::{Edge, Shared, router};
@@ -193,7 +194,15 @@ async fn serve(
     let limits = Arc::new(Limits::new(config.rate_limits == Switch::On));
     tasks.spawn(limits.clone().forget_full(stop_tasks.clone()));
 
-    let app = App { bus, passwords, tokens: Arc::new(tokens), limits, progress, pool };
+    let app = App {
+        bus,
+        passwords,
+        tokens: Arc::new(tokens),
+        limits,
+        progress,
+        snapshots: Snapshots::new(pool.clone()),
+        pool,
+    };
     let edge = Edge {
         proxies: Arc::new(config.trusted_proxies.clone()),
         origins: Arc::new(config.cors_origins.clone()),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_graphql::dataloader::DataLoader;
-use async_graphql::{Context, Error, ID, Result};
+use async_graphql::{Context, Error, ID, Result, ScalarType as _};
 use orion_commands::{Action, Actor, Bus, Client, Envelope, Passwords, Refusal, UseCase, policy};
 use orion_projections::Progress;
 use orion_store::Position as LogPosition;
@@ -15,8 +15,12 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::error::{UserError, bad_input, coded, failure, internal};
-use super::reader::{Entity, Found, Reader, RowKey};
+use super::found::Found;
+use super::plan::Plan;
+use super::reader::{Entity, Reader, RowKey};
 use super::scalars::{Position, uuid};
+use super::selection::Document;
+use super::snapshot::Snapshots;
 use crate::auth::Tokens;
 use crate::limits::Limits;
 
@@ -36,8 +40,10 @@ pub struct App {
     pub limits: Arc<Limits>,
     /// How far the read model is.
     pub progress: Progress,
-    /// Connections for queries.
+    /// Connections for everything but rows of the tables.
     pub pool: PgPool,
+    /// Reads the rows.
+    pub snapshots: Snapshots,
 }
 
 /// What is known of one request.
@@ -133,8 +139,11 @@ pub trait ContextExt {
     fn allow(&self, action: Action) -> Result<Actor>;
     /// Waits until the read model has reached a position that the client has seen.
     fn reach(&self, min_position: Option<Position>) -> impl Future<Output = Result<()>> + Send;
-    /// A row that the caller may see.
+    /// The row that the field shows which is resolved, with all that is selected below it, if the
+    /// caller may see it.
     fn row<T: Entity>(&self, id: Uuid) -> impl Future<Output = Result<Option<Found<T>>>> + Send;
+    /// A whole row that the caller may see, loaded together with others of its table.
+    fn load<T: Entity>(&self, id: Uuid) -> impl Future<Output = Result<Option<Found<T>>>> + Send;
     /// Builds a use case from the input, runs it, and waits for the read model.
     fn command<U: UseCase + Send>(
         &self,
@@ -175,22 +184,23 @@ impl ContextExt for Context<'_> {
     }
 
     async fn reach(&self, min_position: Option<Position>) -> Result<()> {
-        let Some(Position(position)) = min_position else { return Ok(()) };
-        let app = self.app();
-        if app.progress.now().position >= position {
-            return Ok(());
+        // The first field that reads takes the snapshot for all of them.
+        for position in min_positions(self) {
+            if Some(position) != min_position {
+                let _ = reach(self.app(), position.0).await;
+            }
         }
-        if app.bus.log().head().await.map_err(internal)? < position {
-            return Err(coded("the position is beyond the end of the log", "POSITION_AHEAD"));
-        }
-        if app.progress.reached(position, PROJECTED_WITHIN).await {
-            Ok(())
-        } else {
-            Err(coded("the read model has not reached the position in time", "TIMEOUT"))
+        match min_position {
+            Some(Position(position)) => reach(self.app(), position).await,
+            None => Ok(()),
         }
     }
 
     async fn row<T: Entity>(&self, id: Uuid) -> Result<Option<Found<T>>> {
+        self.loader().loader().row(&Plan::of_row::<T>(self), id).await.map_err(internal)
+    }
+
+    async fn load<T: Entity>(&self, id: Uuid) -> Result<Option<Found<T>>> {
         self.loader().load_one(RowKey::<T>(id, PhantomData)).await.map_err(internal)
     }
 
@@ -219,6 +229,8 @@ impl ContextExt for Context<'_> {
     }
 
     async fn run<U: UseCase>(&self, envelope: &Envelope, use_case: &U) -> Result<Outcome> {
+        // The bus needs the connection, and what is read afterwards has to show what was done.
+        self.loader().loader().snapshot.end().await;
         let done = match self.app().bus.run(envelope, use_case).await {
             Ok(done) => done,
             Err(error) => return failure(error).map(Outcome::refused),
@@ -238,6 +250,33 @@ impl ContextExt for Context<'_> {
             traceparent: caller.traceparent.clone(),
             ..Envelope::of(caller.actor)
         }
+    }
+}
+
+/// The positions that the fields of an operation ask for, if it has more than one.
+fn min_positions(ctx: &Context<'_>) -> Vec<Position> {
+    let document = Document::of(ctx);
+    let fields = document.root_fields();
+    if fields.len() < 2 {
+        return Vec::new();
+    }
+    let asked = fields
+        .into_iter()
+        .filter_map(|field| Position::parse(document.arguments(field).remove("minPosition")?).ok());
+    asked.collect()
+}
+
+async fn reach(app: &App, position: LogPosition) -> Result<()> {
+    if app.progress.now().position >= position {
+        return Ok(());
+    }
+    if app.bus.log().head().await.map_err(internal)? < position {
+        return Err(coded("the position is beyond the end of the log", "POSITION_AHEAD"));
+    }
+    if app.progress.reached(position, PROJECTED_WITHIN).await {
+        Ok(())
+    } else {
+        Err(coded("the read model has not reached the position in time", "TIMEOUT"))
     }
 }
 

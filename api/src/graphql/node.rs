@@ -76,7 +76,7 @@ impl NodeQuery {
                 match table.as_str() {
                     $(<$row>::TABLE => {
                         let row: $row = serde_json::from_value(row).map_err(internal)?;
-                        Some(Node::$variant(Found { row, version }.into()))
+                        Some(Node::$variant(Found::alone(row, version).into()))
                     })*
                     _ => None,
                 }
@@ -99,7 +99,7 @@ impl NodeQuery {
         })
     }
 
-    /// A position that no part of this answer is older than.
+    /// The position that this answer shows.
     async fn position(
         &self,
         ctx: &Context<'_>,
@@ -107,6 +107,7 @@ impl NodeQuery {
     ) -> Result<Position> {
         ctx.allow(Action::Read)?;
         ctx.reach(min_position).await?;
-        Ok(Position(ctx.app().progress.now().position))
+        let position = ctx.loader().loader().snapshot.position().await.map_err(internal)?;
+        Ok(Position(position))
     }
 }

@@ -14,13 +14,17 @@ use super::content::acting_user;
 use super::context::{CommandArgs, ContextExt as _, Outcome, naming_inputs};
 use super::error::AtField as _;
 use super::page::{List, Nodes, Order, PageArgs};
+use super::plan::{Relation, ToOne};
 use super::reader::{Condition, Entity, Found};
 use super::scalars::{Position, uuid};
 use super::user::User;
 
+const USER: ToOne<UserRow> = ToOne::new("user", "user_id");
+
 impl Entity for SocialAccountRow {
     const AREA: Area = Area::Accounts;
     const OWNER: Option<&'static str> = Some("t.user_id");
+    const RELATIONS: &'static [Relation] = &[USER.relation()];
 }
 
 /// The most characters that credentials may have.
@@ -52,7 +56,7 @@ impl SocialAccount {
     }
     /// Whose account it is.
     async fn user(&self, ctx: &Context<'_>) -> Result<Option<User>> {
-        Ok(ctx.row::<UserRow>(self.0.row.user_id).await?.map(User::from))
+        Ok(self.0.one(ctx, USER, self.0.row.user_id).await?.map(User::from))
     }
     /// The platform, such as `youtube`.
     async fn platform(&self) -> &str {

@@ -16,10 +16,10 @@ use tokio::time::timeout;
 
 use super::{BODY_MAX, Sender, Shared, bearer, bearer_of, caller, caller_with};
 use crate::auth::AuthError;
-use crate::graphql::context::{App, Caller, read_position};
+use crate::graphql::context::{App, Caller};
 use crate::graphql::error::{coded, internal};
 use crate::graphql::limits::retry_after_ms;
-use crate::graphql::{loader, request_of};
+use crate::graphql::request_of;
 use crate::limits::seconds;
 
 /// Lets only JSON through: what else there is, a page of another site can send without asking first.
@@ -105,17 +105,13 @@ pub async fn graphiql() -> Html<String> {
     Html(GraphiQLSource::build().endpoint("/graphql").subscription_endpoint("/graphql").finish())
 }
 
-pub(super) async fn execute(shared: &Shared, caller: Caller, mut request: Request) -> Response {
-    // A query is not older than the position read before it; what a mutation did is in the one after.
-    let is_query = is_query(&mut request);
-    let before = read_position(&shared.app);
-    let mut response = shared.schema.execute(request_of(request, &shared.app, caller)).await;
+pub(super) async fn execute(shared: &Shared, caller: Caller, request: Request) -> Response {
+    let mut response = shared.schema.execute(request_of(request, caller)).await;
     let waits = response.errors.iter().map(|error| retry_after_ms(error.extensions.as_ref()));
     if let Some(wait_ms) = waits.flatten().max() {
         response.http_headers.insert(RETRY_AFTER, seconds(wait_ms).into());
     }
-    let position = if is_query { before } else { read_position(&shared.app) };
-    response.extension("position", async_graphql::Value::from(position.to_string()))
+    response
 }
 
 fn refused(error: AuthError) -> axum::response::Response {
@@ -183,7 +179,6 @@ async fn serve(shared: Shared, sender: Sender, socket: WebSocket, protocol: Grap
             let token = token.or_else(|| bearer_of(&sender));
             let caller = caller_with(&app, &sender, token.as_deref()).await.map_err(auth_error)?;
             let mut data = Data::default();
-            data.insert(loader(&app, &caller));
             data.insert(caller);
             Ok(data)
         }

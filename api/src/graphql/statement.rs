@@ -1,0 +1,172 @@
+//! A plan as one SQL statement: each row is a JSON array, with what belongs to it inside.
+//!
+//! A row is `[columns…, version?, place?, branches…]` with the columns that the plan asks for, a
+//! list is `[count, [rows…]]`. What a list or a row is not asked for is null or left out; `found.rs`
+//! reads it back. Whatever a client has said is bound, never part of the text.
+
+use orion_commands::Actor;
+use orion_commands::policy::{Reach, reach};
+use sqlx::{Postgres, QueryBuilder};
+use uuid::Uuid;
+
+use super::page::{Order, Page};
+use super::plan::{BranchRows, ListPlan, Noun, Plan};
+use super::reader::Condition;
+
+/// SQL for the version of the aggregate whose row is `t`.
+pub const VERSION: &str = "(SELECT s.version FROM projection.streams s WHERE s.id = t.id)";
+
+/// A statement in the making.
+pub struct Statement<'a> {
+    sql: QueryBuilder<'static, Postgres>,
+    /// Who asks.
+    actor: &'a Actor,
+    /// How many rows have got a name.
+    names: usize,
+}
+
+impl<'a> Statement<'a> {
+    /// Reads the row of an id: one column, no row if there is none that the caller may see.
+    pub fn row(actor: &'a Actor, plan: &Plan, id: Uuid) -> QueryBuilder<'static, Postgres> {
+        let mut statement = Self::new(actor);
+        let name = statement.name();
+        statement.push_row(plan, &name, None);
+        statement.sql.push(format!(" FROM {} {name} WHERE {name}.id = ", plan.noun.table));
+        statement.sql.push_bind(id);
+        push_visible(&mut statement.sql, actor, &plan.noun, &name);
+        statement.sql
+    }
+
+    /// Reads a list of the rows that fulfil the conditions: one row with one column.
+    pub fn list(
+        actor: &'a Actor,
+        plan: &Plan,
+        list: &ListPlan,
+        conditions: &[Condition],
+    ) -> QueryBuilder<'static, Postgres> {
+        let mut statement = Self::new(actor);
+        statement.push_list(plan, list, &|sql, name| {
+            for condition in conditions {
+                condition.push(sql, name);
+            }
+        });
+        statement.sql
+    }
+
+    fn new(actor: &'a Actor) -> Self {
+        Self { sql: QueryBuilder::new("SELECT "), actor, names: 0 }
+    }
+
+    fn name(&mut self) -> String {
+        self.names += 1;
+        format!("t{}", self.names)
+    }
+
+    fn push_row(&mut self, plan: &Plan, name: &str, place: Option<Order>) {
+        self.sql.push("json_build_array(");
+        let columns = plan.noun.columns.iter().zip(&plan.columns);
+        let columns = columns.filter(|(_, is_wanted)| **is_wanted);
+        let mut values: Vec<_> = columns.map(|(column, _)| format!("{name}.{column}")).collect();
+        values.extend(plan.version.then(|| of_row(VERSION, name)));
+        values.extend(place.map(|order| format!("{name}.{}::text", order.column)));
+        self.sql.push(values.join(", "));
+        for branch in &plan.branches {
+            self.sql.push(", ");
+            match &branch.rows {
+                BranchRows::One(column) => self.push_one(&branch.plan, &format!("{name}.{column}")),
+                BranchRows::Many(column, list) => {
+                    self.push_list(&branch.plan, list, &|sql, child| {
+                        sql.push(format!(" AND {child}.{column} = {name}.id"));
+                    });
+                }
+            }
+        }
+        self.sql.push(")");
+    }
+
+    fn push_one(&mut self, plan: &Plan, id: &str) {
+        let name = self.name();
+        self.sql.push("(SELECT ");
+        self.push_row(plan, &name, None);
+        self.sql.push(format!(" FROM {} {name} WHERE {name}.id = {id}", plan.noun.table));
+        push_visible(&mut self.sql, self.actor, &plan.noun, &name);
+        self.sql.push(")");
+    }
+
+    fn push_list(
+        &mut self,
+        plan: &Plan,
+        list: &ListPlan,
+        conditions: &dyn Fn(&mut QueryBuilder<'static, Postgres>, &str),
+    ) {
+        self.sql.push("json_build_array(");
+        if list.wants.count {
+            let name = self.name();
+            self.sql.push(format!("(SELECT count(*) FROM {} {name} WHERE true", plan.noun.table));
+            conditions(&mut self.sql, &name);
+            push_visible(&mut self.sql, self.actor, &plan.noun, &name);
+            self.sql.push(")");
+        } else {
+            self.sql.push("NULL");
+        }
+        self.sql.push(", ");
+        if list.wants.rows {
+            let name = self.name();
+            self.sql.push("(SELECT json_agg(p.row) FROM (SELECT ");
+            self.push_row(plan, &name, list.wants.cursors.then_some(list.order));
+            self.sql.push(format!(" AS row FROM {} {name} WHERE true", plan.noun.table));
+            conditions(&mut self.sql, &name);
+            push_visible(&mut self.sql, self.actor, &plan.noun, &name);
+            push_page(&mut self.sql, list.order, &list.page, &name);
+            self.sql.push(") p)");
+        } else {
+            self.sql.push("NULL");
+        }
+        self.sql.push(")");
+    }
+}
+
+/// Pushes the condition that hides what the caller may not see of the rows of this name.
+pub fn push_visible(sql: &mut QueryBuilder<'_, Postgres>, actor: &Actor, noun: &Noun, name: &str) {
+    match (reach(actor, noun.area), noun.owner) {
+        (Reach::All, _) => {}
+        (Reach::Own(user), Some(owner)) => {
+            sql.push(format!(" AND {} = ", of_row(owner, name))).push_bind(user.0);
+        }
+        (Reach::Own(_), None) | (Reach::Nothing, _) => {
+            sql.push(" AND false");
+        }
+    }
+}
+
+/// Pushes what makes a page of a list: its bounds, order and length, and one row more, to know
+/// whether there are more.
+pub fn push_page(sql: &mut QueryBuilder<'_, Postgres>, order: Order, page: &Page, name: &str) {
+    let Order { column, sql_type, descending } = order;
+    let bounds = [(&page.after, !descending), (&page.before, descending)];
+    for (cursor, is_greater) in bounds {
+        if let Some(cursor) = cursor {
+            let than = if is_greater { '>' } else { '<' };
+            sql.push(format!(" AND ({name}.{column}, {name}.id) {than} ("));
+            sql.push_bind(cursor.value.clone()).push(format!("::{sql_type}, "));
+            sql.push_bind(cursor.id).push(")");
+        }
+    }
+    let direction = if descending == page.from_end { "ASC" } else { "DESC" };
+    sql.push(format!(" ORDER BY {name}.{column} {direction}, {name}.id {direction} LIMIT "));
+    sql.push_bind(page.size + 1);
+}
+
+/// SQL that is written over the row `t`, over a row of another name.
+fn of_row(sql: &str, name: &str) -> String {
+    let mut over = String::with_capacity(sql.len() + 8);
+    let mut rest = sql;
+    while let Some(place) = rest.find("t.") {
+        let (before, row) = rest.split_at(place);
+        let is_row = !before.ends_with(|letter: char| letter.is_alphanumeric() || letter == '_');
+        over.push_str(before);
+        over.push_str(if is_row { name } else { "t" });
+        rest = &row[1..];
+    }
+    over + rest
+}
