@@ -206,6 +206,8 @@ CREATE TABLE orion.publish_records (
 CREATE INDEX ix_publish_records_content_id ON orion.publish_records (content_id);
 CREATE INDEX ix_publish_records_social_account_id ON orion.publish_records (social_account_id);
 CREATE INDEX ix_publish_records_platform ON orion.publish_records (platform);
+-- Not documented: the list of all records is in this order.
+CREATE INDEX ix_publish_records_created_at ON orion.publish_records (created_at);
 
 COMMENT ON TABLE orion.publish_records IS 'Every attempt to publish a content, with how it ended.';
 
@@ -274,6 +276,8 @@ CREATE TABLE projection.service_tokens (
     expires_at  TIMESTAMPTZ,
     revoked_at  TIMESTAMPTZ
 );
+
+CREATE INDEX ix_service_tokens_name ON projection.service_tokens (name);
 
 COMMENT ON TABLE projection.service_tokens IS 'Hashes of the tokens that were handed out to machines, never the tokens.';
 

@@ -98,6 +98,10 @@ pub struct PipelineRunFilter {
     status: Option<PipelineStatus>,
     /// Of this stage.
     stage: Option<String>,
+    /// Begun by a worker then or later.
+    started_since: Option<DateTime<Utc>>,
+    /// Begun by a worker earlier.
+    started_before: Option<DateTime<Utc>>,
 }
 
 /// The order of a list of runs.
@@ -146,6 +150,8 @@ impl PipelineRunQuery {
             .and(Condition::is_id("content_id", filter.content_id.as_ref())?)
             .and(status.map(|is| Condition::Is("status", "orion.pipeline_status", is.to_string())))
             .and(filter.stage.map(|is| Condition::Is("stage", "varchar", is)))
+            .and(filter.started_since.map(|time| Condition::Since("started_at", time)))
+            .and(filter.started_before.map(|time| Condition::Before("started_at", time)))
             .page(ctx, PageArgs { after, before, first, last })
             .await
     }

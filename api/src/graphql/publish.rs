@@ -122,6 +122,12 @@ pub struct PublishFilter {
     status: Option<PublishRequestStatus>,
     /// To this platform.
     platform: Option<String>,
+    /// Of this user; only admins see others' requests.
+    requested_by: Option<ID>,
+    /// Asked for then or later.
+    created_since: Option<DateTime<Utc>>,
+    /// Asked for earlier.
+    created_before: Option<DateTime<Utc>>,
 }
 
 /// The order of a list of requests.
@@ -182,6 +188,9 @@ impl PublishQuery {
             .and(Condition::is_id("content_id", filter.content_id.as_ref())?)
             .and(status.map(|is| Condition::Is("status", "text", is.to_string())))
             .and(filter.platform.map(|is| Condition::Is("platform", "varchar", is)))
+            .and(Condition::is_id("requested_by", filter.requested_by.as_ref())?)
+            .and(filter.created_since.map(|time| Condition::Since("created_at", time)))
+            .and(filter.created_before.map(|time| Condition::Before("created_at", time)))
             .page(ctx, PageArgs { after, before, first, last })
             .await
     }

@@ -107,6 +107,10 @@ pub struct PublishRecordFilter {
     platform: Option<String>,
     /// That ended so.
     status: Option<PublishStatus>,
+    /// Recorded then or later.
+    created_since: Option<DateTime<Utc>>,
+    /// Recorded earlier.
+    created_before: Option<DateTime<Utc>>,
 }
 
 /// The order of a list of records.
@@ -156,6 +160,8 @@ impl PublishRecordQuery {
             .and(Condition::is_id("social_account_id", filter.social_account_id.as_ref())?)
             .and(filter.platform.map(|is| Condition::Is("platform", "varchar", is)))
             .and(status.map(|is| Condition::Is("status", "orion.publish_status", is.to_string())))
+            .and(filter.created_since.map(|time| Condition::Since("created_at", time)))
+            .and(filter.created_before.map(|time| Condition::Before("created_at", time)))
             .page(ctx, PageArgs { after, before, first, last })
             .await
     }

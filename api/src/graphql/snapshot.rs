@@ -19,7 +19,8 @@ use super::loader_in;
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 
-/// Gives out snapshots, and always leaves a connection for what reads the log beside them.
+/// Gives out snapshots, at most as many at a time as half of the connections: who has one may still
+/// need a second for a moment, to read the log.
 #[derive(Clone, Debug)]
 pub struct Snapshots {
     pool: PgPool,
@@ -30,7 +31,7 @@ impl Snapshots {
     /// From the connections of a pool.
     pub fn new(pool: PgPool) -> Self {
         let connections = usize::try_from(pool.options().get_max_connections()).unwrap_or(2);
-        let permits = Arc::new(Semaphore::new(connections.saturating_sub(1).max(1)));
+        let permits = Arc::new(Semaphore::new((connections / 2).max(1)));
         Self { pool, permits }
     }
 }
@@ -74,9 +75,14 @@ impl Snapshot {
     }
 
     async fn take(&self) -> Result<Open, sqlx::Error> {
-        let permit = self.from.permits.clone().acquire_owned().await;
-        let permit = permit.map_err(|_| sqlx::Error::PoolClosed)?;
-        let mut transaction = self.from.pool.begin_with(BEGIN).await?;
+        // A connection is not waited for longer than anywhere else, the permit included.
+        let patience = self.from.pool.options().get_acquire_timeout();
+        let taken = tokio::time::timeout(patience, async {
+            let permit = self.from.permits.clone().acquire_owned().await;
+            let permit = permit.map_err(|_| sqlx::Error::PoolClosed)?;
+            Ok::<_, sqlx::Error>((permit, self.from.pool.begin_with(BEGIN).await?))
+        });
+        let (permit, mut transaction) = taken.await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
         let position: Option<i64> =
             sqlx::query_scalar("SELECT position FROM projection.checkpoints WHERE name = $1")
                 .bind(READ_MODEL)

@@ -83,6 +83,12 @@ pub struct SocialAccountFilter {
     platform: Option<String>,
     /// That may be published through, or may not.
     is_active: Option<bool>,
+    /// Of this user; only admins see others' accounts.
+    user_id: Option<ID>,
+    /// Connected then or later.
+    created_since: Option<DateTime<Utc>>,
+    /// Connected earlier.
+    created_before: Option<DateTime<Utc>>,
 }
 
 /// The order of a list of accounts.
@@ -129,6 +135,9 @@ impl SocialAccountQuery {
         List::<SocialAccountRow>::all(order_by.into())
             .and(filter.platform.map(|is| Condition::Is("platform", "varchar", is)))
             .and(filter.is_active.map(|is| Condition::Is("is_active", "boolean", is.to_string())))
+            .and(Condition::is_id("user_id", filter.user_id.as_ref())?)
+            .and(filter.created_since.map(|time| Condition::Since("created_at", time)))
+            .and(filter.created_before.map(|time| Condition::Before("created_at", time)))
             .page(ctx, PageArgs { after, before, first, last })
             .await
     }

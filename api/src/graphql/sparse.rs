@@ -128,3 +128,64 @@ impl<'de> Deserializer<'de> for Blank {
         struct identifier ignored_any
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use orion_projections::Table;
+    use orion_projections::tables::{
+        ContentRow, MediaAssetRow, OAuthAccountRow, PipelineRunRow, ProviderRow, PublishRecordRow,
+        PublishRow, ServiceTokenRow, SessionRow, SocialAccountRow, TrendRow, UserRow,
+        UserSettingsRow,
+    };
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Reads a row of which only the id is there.
+    fn blank<T: Table>() -> serde_json::Value {
+        struct Row<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Table> Visitor<'de> for Row<T> {
+            type Value = T;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a row")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<T, A::Error> {
+                let present: Vec<_> = T::COLUMNS.iter().map(|column| *column == "id").collect();
+                T::deserialize(Sparse::new(&mut seq, &present))
+            }
+        }
+        let id = Uuid::from_u128(7);
+        let row = json!([id]).deserialize_seq(Row::<T>(std::marker::PhantomData)).unwrap();
+        assert_eq!(row.id(), id);
+        serde_json::to_value(row).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_there_is_blank() {
+        let nil = Uuid::nil();
+        assert_eq!(
+            blank::<ContentRow>(),
+            json!({
+                "id": Uuid::from_u128(7), "trend_id": nil, "created_by": nil, "title": "",
+                "script_body": null, "hook": null, "visual_prompts": null, "status": "draft",
+                "created_at": "1970-01-01T00:00:00Z", "updated_at": "1970-01-01T00:00:00Z",
+            })
+        );
+        let others = [
+            blank::<UserRow>(),
+            blank::<UserSettingsRow>(),
+            blank::<SessionRow>(),
+            blank::<OAuthAccountRow>(),
+            blank::<TrendRow>(),
+            blank::<MediaAssetRow>(),
+            blank::<PipelineRunRow>(),
+            blank::<ProviderRow>(),
+            blank::<SocialAccountRow>(),
+            blank::<PublishRow>(),
+            blank::<PublishRecordRow>(),
+            blank::<ServiceTokenRow>(),
+        ];
+        assert!(others.iter().all(serde_json::Value::is_object));
+    }
+}

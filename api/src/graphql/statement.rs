@@ -170,3 +170,116 @@ fn of_row(sql: &str, name: &str) -> String {
     }
     over + rest
 }
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::parser::parse_query;
+    use async_graphql::parser::types::DocumentOperations;
+    use async_graphql::{Variables, value};
+    use orion_commands::Actor;
+    use orion_domain::values::{Role, SessionId, UserId};
+    use orion_projections::tables::{ContentRow, TrendRow};
+
+    use super::*;
+    use crate::graphql::page::PageArgs;
+    use crate::graphql::plan::Planner;
+    use crate::graphql::reader::Entity;
+    use crate::graphql::selection::Document;
+
+    const NEWEST: Order = Order::descending("created_at", "timestamptz");
+
+    fn user(role: Role) -> Actor {
+        Actor::User { id: UserId(Uuid::from_u128(1)), role, session_id: SessionId(Uuid::nil()) }
+    }
+
+    /// The statement for the only field of a query, as a list of this table.
+    fn list<T: Entity>(query: &str, actor: &Actor) -> String {
+        let document = parse_query(query).unwrap();
+        let DocumentOperations::Single(operation) = &document.operations else { panic!() };
+        let variables = Variables::from_value(value!({ "none": null }));
+        let fragments = &document.fragments;
+        let document = Document { fragments, operation: &operation.node, variables: &variables };
+        let fields = document.root_fields();
+        let (wants, plan) = Planner::new(document).list(Noun::of::<T>(), &fields);
+        let page = PageArgs::default().parse("", NEWEST.sql_type).unwrap();
+        Statement::list(actor, &plan, &ListPlan { order: NEWEST, page, wants }, &[]).into_sql()
+    }
+
+    #[test]
+    fn only_what_is_selected_is_read() {
+        let admin = user(Role::Admin);
+        assert_eq!(
+            list::<ContentRow>("{ contents { nodes { title trend { topic } } } }", &admin),
+            "SELECT json_build_array(NULL, (SELECT json_agg(p.row) FROM (\
+             SELECT json_build_array(t1.id, t1.trend_id, t1.title, \
+             (SELECT json_build_array(t2.id, t2.topic) FROM orion.trends t2 WHERE t2.id = t1.trend_id)) AS row \
+             FROM orion.contents t1 WHERE true ORDER BY t1.created_at DESC, t1.id DESC LIMIT $1) p))"
+        );
+        assert_eq!(
+            list::<ContentRow>("{ contents { totalCount } }", &admin),
+            "SELECT json_build_array((SELECT count(*) FROM orion.contents t1 WHERE true), NULL)"
+        );
+        // A version and a place in the list are read when they are asked for.
+        assert_eq!(
+            list::<TrendRow>("{ trends { pageInfo { endCursor } nodes { version } } }", &admin),
+            "SELECT json_build_array(NULL, (SELECT json_agg(p.row) FROM (\
+             SELECT json_build_array(t1.id, \
+             (SELECT s.version FROM projection.streams s WHERE s.id = t1.id), t1.created_at::text) AS row \
+             FROM orion.trends t1 WHERE true ORDER BY t1.created_at DESC, t1.id DESC LIMIT $1) p))"
+        );
+    }
+
+    #[test]
+    fn at_every_level_one_sees_what_is_one_s_own() {
+        let query = "{ trends { nodes { contents(first: 2) { totalCount nodes { mediaAssets { nodes { id } } } } } } }";
+        let sql = list::<TrendRow>(query, &user(Role::Editor));
+        for condition in [
+            "FROM orion.contents t2 WHERE true AND t2.trend_id = t1.id AND t2.created_by = $",
+            "FROM orion.contents t3 WHERE true AND t3.trend_id = t1.id AND t3.created_by = $",
+            "FROM orion.media_assets t4 WHERE true AND t4.content_id = t3.id AND \
+             (SELECT c.created_by FROM orion.contents c WHERE c.id = t4.content_id) = $",
+        ] {
+            assert!(sql.contains(condition), "{condition}\n{sql}");
+        }
+        assert!(list::<ContentRow>(query, &Actor::Anonymous).contains("AND false"));
+    }
+
+    #[test]
+    fn what_is_one_in_the_answer_is_read_once_and_what_is_not_is_left_alone() {
+        let admin = user(Role::Admin);
+        let reads = |query: &str| {
+            let sql = list::<ContentRow>(query, &admin);
+            (sql.matches("orion.media_assets").count(), sql.contains("file_path"))
+        };
+        let fragments = "query ($none: Int) { contents { ...A edges { node { mediaAssets(first: $none) { nodes { id } } } } } }
+            fragment A on ContentConnection { nodes { ... on Content { mediaAssets { nodes { filePath } } } } }";
+        assert_eq!(reads(fragments), (1, true));
+        let two = "{ contents { nodes { a: mediaAssets(first: 1) { nodes { id } } b: mediaAssets { nodes { id } } } } }";
+        assert_eq!(reads(two), (2, false));
+        // The same rows answer both, but one name cannot hold two lists.
+        let torn = "{ contents { nodes { a: mediaAssets(first: 1) { nodes { id } } }
+                      edges { node { a: mediaAssets(first: 2) { nodes { id } } } } } }";
+        assert_eq!(reads(torn), (0, false));
+        // Its own resolver says what is wrong with it.
+        let bad = "{ contents { nodes { mediaAssets(first: 101) { nodes { id } } } } }";
+        assert_eq!(reads(bad), (0, false));
+    }
+
+    #[test]
+    fn a_statement_grows_to_a_bound() {
+        let fields: String =
+            (0..60).map(|number| format!("a{number}: trend {{ topic }} ")).collect();
+        let query = format!("{{ contents {{ nodes {{ {fields} }} }} }}");
+        let sql = list::<ContentRow>(&query, &user(Role::Admin));
+        assert_eq!(sql.matches("FROM orion.").count(), 41);
+    }
+
+    #[test]
+    fn sql_over_a_row_is_put_over_another() {
+        assert_eq!(of_row("t.id", "t7"), "t7.id");
+        assert_eq!(
+            of_row("(SELECT at.x FROM cat.t c WHERE c.id = t.at)", "t7"),
+            "(SELECT at.x FROM cat.t c WHERE c.id = t7.at)"
+        );
+    }
+}

@@ -325,6 +325,10 @@ pub struct UserFilter {
     is_active: Option<bool>,
     /// Whose address contains this text, in any case.
     email: Option<String>,
+    /// Registered then or later.
+    created_since: Option<DateTime<Utc>>,
+    /// Registered earlier.
+    created_before: Option<DateTime<Utc>>,
 }
 
 /// The order of a list of users.
@@ -396,6 +400,8 @@ impl UserQuery {
             .and(role.map(|is| Condition::Is("role", "varchar", is.to_string())))
             .and(filter.is_active.map(|is| Condition::Is("is_active", "boolean", is.to_string())))
             .and(filter.email.map(|text| Condition::Contains("email", text)))
+            .and(filter.created_since.map(|time| Condition::Since("created_at", time)))
+            .and(filter.created_before.map(|time| Condition::Before("created_at", time)))
             .page(ctx, PageArgs { after, before, first, last })
             .await
     }

@@ -16,6 +16,8 @@ mod faults;
 mod http;
 mod life;
 mod limits;
+mod loading;
+mod loading_bench;
 mod log;
 mod mail;
 mod oauth;
