@@ -22,6 +22,8 @@ mod guide;
 mod http;
 mod life;
 mod limits;
+mod loading;
+mod loading_bench;
 mod log;
 mod mail;
 mod metrics;

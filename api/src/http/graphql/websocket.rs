@@ -15,7 +15,6 @@ use super::super::{BODY_MAX, Sender, Shared, bearer, bearer_of, caller_with};
 use super::{auth_error, failed};
 use crate::graphql::context::App;
 use crate::graphql::error::coded;
-use crate::graphql::loader;
 use crate::telemetry::figures::Present;
 
 /// Begins a WebSocket.
@@ -73,7 +72,6 @@ async fn serve(shared: Shared, sender: Sender, socket: WebSocket, protocol: Grap
             let token = token.or_else(|| bearer_of(&sender));
             let caller = caller_with(&app, &sender, token.as_deref()).await.map_err(auth_error)?;
             let mut data = Data::default();
-            data.insert(loader(&app, &caller));
             data.insert(caller);
             Ok(data)
         }
