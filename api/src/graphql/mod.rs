@@ -10,6 +10,7 @@ mod event;
 pub mod limits;
 mod media_asset;
 mod node;
+mod nulls;
 mod page;
 mod pipeline_run;
 mod provider;
@@ -86,6 +87,7 @@ fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
         .limit_depth(DEPTH_MAX)
         .extension(error::Codes)
         .extension(began::Beginnings)
+        .extension(nulls::Nulls)
         .extension(limits::Charges)
         .register_output_type::<node::Node>()
 }
