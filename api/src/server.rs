@@ -221,15 +221,8 @@ async fn serve(
     tasks.spawn(limits.clone().forget_full(stop_tasks.clone()));
     tasks.spawn(figures::keep_up(figures.clone(), stop_tasks.clone()));
 
-    let app = App {
-        bus,
-        passwords,
-        tokens: Arc::new(tokens),
-        limits,
-        progress,
-        notified,
-        pool: queries,
-    };
+    let app =
+        App { bus, passwords, tokens: Arc::new(tokens), limits, progress, notified, pool: queries };
     let edge = Edge {
         proxies: Arc::new(config.trusted_proxies.clone()),
         origins: Arc::new(config.cors_origins.clone()),

@@ -12,6 +12,7 @@ pub mod limits;
 mod media_asset;
 mod node;
 mod notification;
+mod nulls;
 mod observe;
 mod page;
 mod pipeline_run;
@@ -98,6 +99,7 @@ fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
         .extension(error::Codes)
         .extension(began::Beginnings)
         .extension(SnapshotPerOperation)
+        .extension(nulls::Nulls)
         .register_output_type::<node::Node>()
 }
 

@@ -92,10 +92,7 @@ impl Selection {
 }
 
 /// How many notifications of a user are unread.
-pub(super) async fn unread_count(
-    snapshot: &Snapshot,
-    user_id: UserId,
-) -> Result<i64, sqlx::Error> {
+pub(super) async fn unread_count(snapshot: &Snapshot, user_id: UserId) -> Result<i64, sqlx::Error> {
     Selection { user_id, kinds: None, unread: Some(true) }.count(snapshot).await
 }
 
