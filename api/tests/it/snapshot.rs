@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use orion_store::testing::database;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::client::{Client, position};
 use crate::eventually::eventually;
