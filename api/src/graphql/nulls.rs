@@ -183,6 +183,7 @@ impl<'a> Document<'a> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unused_async, reason = "resolvers are asynchronous")]
 mod tests {
     use async_graphql::{
         EmptyMutation, EmptySubscription, MergedObject, Object, Result, Schema, value,

@@ -255,9 +255,9 @@ mod tests {
 
     #[test]
     fn a_statement_grows_to_a_bound() {
-        let fields: String =
-            (0..60).map(|number| format!("a{number}: trend {{ topic }} ")).collect();
-        let query = format!("{{ contents {{ nodes {{ {fields} }} }} }}");
+        let fields: Vec<_> =
+            (0..60).map(|number| format!("a{number}: trend {{ topic }}")).collect();
+        let query = format!("{{ contents {{ nodes {{ {} }} }} }}", fields.join(" "));
         let sql = list::<ContentRow>(&query, &user(Role::Admin));
         assert_eq!(sql.matches("FROM orion.").count(), 41);
     }

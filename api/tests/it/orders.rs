@@ -60,7 +60,7 @@ async fn page_of(
 
 /// How PostgreSQL reads it whatever the values are, if it does nothing but follow indexes where it can.
 async fn plan_of(connection: &mut PgConnection, sql: &str) -> String {
-    let parameters = (1..).take_while(|number| sql.contains(&format!("${number}"))).count();
+    let parameters = (1..100).take_while(|number| sql.contains(&format!("${number}"))).count();
     let values = vec!["NULL"; parameters].join(", ");
     sqlx::raw_sql(&format!("DEALLOCATE ALL; PREPARE page AS {sql}"))
         .execute(&mut *connection)
