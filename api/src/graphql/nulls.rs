@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use async_graphql::extensions::{
     Extension, ExtensionContext, ExtensionFactory, NextExecute, NextParseQuery,
 };
+use async_graphql::indexmap::IndexMap;
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{
     DocumentOperations, ExecutableDocument, Field, OperationType, Selection, SelectionSet,
@@ -82,11 +83,10 @@ impl<'a> Document<'a> {
             OperationType::Subscription => self.registry.subscription_type.as_ref(),
         };
         let Some(root) = root else { return };
-        // The library makes null of an object all of whose fields have failed.
-        if *data == Value::Null && errors.iter().all(|error| !error.path.is_empty()) {
-            *data = Value::Object(async_graphql::indexmap::IndexMap::new());
-        }
         let selected = [&operation.node.selection_set.node];
+        for error in errors {
+            reopen(data, &error.path);
+        }
         for error in errors.iter().filter(|error| !error.path.is_empty()) {
             self.settle(data, root, &selected, &error.path);
         }
@@ -182,6 +182,27 @@ impl<'a> Document<'a> {
     }
 }
 
+/// Makes objects again of the nulls on the way to a field: the library makes null of an object all of
+/// whose fields have failed.
+fn reopen(value: &mut Value, path: &[PathSegment]) {
+    let below = match (path.split_first(), value) {
+        (Some((PathSegment::Field(key), rest)), value) => {
+            if *value == Value::Null {
+                *value = Value::Object(IndexMap::new());
+            }
+            let Value::Object(fields) = value else { return };
+            fields.get_mut(key.as_str()).map(|field| (field, rest))
+        }
+        (Some((PathSegment::Index(index), rest)), Value::List(items)) => {
+            items.get_mut(*index).map(|item| (item, rest))
+        }
+        (Some((PathSegment::Index(_), _)) | None, _) => None,
+    };
+    if let Some((value, path)) = below {
+        reopen(value, path);
+    }
+}
+
 #[cfg(test)]
 #[expect(clippy::unused_async, reason = "resolvers are asynchronous")]
 mod tests {
@@ -264,6 +285,14 @@ mod tests {
             ),
             ("{ strict { maybe } }", value!({ "strict": [{ "maybe": 1 }, { "maybe": null }] })),
             ("{ lax { sure } }", value!({ "lax": [{ "sure": 1 }, null] })),
+            (
+                "{ lax { good maybe sure } }",
+                value!({ "lax": [{ "good": 1, "maybe": 1, "sure": 1 }, null] }),
+            ),
+            (
+                "{ sure { maybe } a: sure { a: maybe } }",
+                value!({ "sure": { "maybe": null }, "a": { "a": null } }),
+            ),
             ("query A { fails } query B { fails }", value!(null)),
         ] {
             assert_eq!(data(query).await, expected, "{query}");
