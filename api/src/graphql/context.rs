@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_graphql::dataloader::DataLoader;
+use async_graphql::futures_util::future::join_all;
 use async_graphql::{Context, Error, ID, Result, ScalarType as _};
 use orion_commands::{Action, Actor, Bus, Client, Envelope, Passwords, Refusal, UseCase, policy};
 use orion_projections::Progress;
@@ -198,15 +199,19 @@ impl ContextExt for Context<'_> {
         // The first field that reads takes the snapshot for all of them. Whether the others' positions
         // were reached, they say themselves.
         let app = self.app();
-        for (field, Position(position)) in min_positions(self) {
+        let all = min_positions(self).into_iter().map(|(field, Position(position))| async move {
             if reach(app, position).await.is_ok() && field == NOTIFICATIONS {
                 app.notified.reached(position, PROJECTED_WITHIN).await;
             }
-        }
-        match min_position {
-            Some(Position(position)) => reach(self.app(), position).await,
-            None => Ok(()),
-        }
+        });
+        let own = async {
+            match min_position {
+                Some(Position(position)) => reach(app, position).await,
+                None => Ok(()),
+            }
+        };
+        let (_, own) = tokio::join!(join_all(all), own);
+        own
     }
 
     async fn row<T: Entity>(&self, id: Uuid) -> Result<Option<Found<T>>> {
@@ -242,7 +247,7 @@ impl ContextExt for Context<'_> {
     }
 
     async fn run<U: UseCase>(&self, envelope: &Envelope, use_case: &U) -> Result<Outcome> {
-        // The bus needs the connection, and what is read afterwards has to show what was done.
+        // What is read afterwards has to show what was done.
         self.snapshot().end().await;
         let done = match self.app().bus.run(envelope, use_case).await {
             Ok(done) => done,

@@ -292,6 +292,8 @@ async fn changes<'a, T: Entity>(
                 let loader: DataLoader<Reader> = loader(&app, &caller);
                 let keys = ids.into_iter().map(|id| RowKey::<T>(id, PhantomData)).collect::<Vec<_>>();
                 let mut rows = loader.load_many(keys.clone()).await.map_err(internal)?;
+                // What is selected below them is read in another, when the client takes the event.
+                loader.loader().snapshot.end().await;
                 let mut found = keys.iter().filter_map(|key| rows.remove(key));
                 // Nothing: the caller may not see it.
                 if let Some(first) = found.next() {

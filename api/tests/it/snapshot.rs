@@ -192,6 +192,34 @@ async fn who_goes_away_leaves_no_transaction() {
     let both = (0..20)
         .map(|_| admin.query("{ contents { totalCount } events { totalCount } }", json!({})));
     join_all(both).await;
+    no_transaction_is_left(&records).await;
+    assert_eq!(ada.query(DEEP, json!({ "first": 10 })).await["contents"]["totalCount"], json!(10));
+}
+
+#[tokio::test]
+async fn subscriptions_share_few_connections_and_keep_none() {
+    let database = database().await;
+    let server = Server::with(Settings::on(&database.url).with("ORION_DATABASE_POOL", "4")).await;
+    let (ada, records) = (server.editor("ada").await, Records::of(&database.url).await);
+    let trend = ada.detect_trend("t").await;
+    for title in ["one", "two"] {
+        ada.draft_content(&trend, title).await;
+    }
+    let query =
+        "subscription { contentChanged(after: \"0\") { content { title trend { topic } } } }";
+    let mut sockets = join_all((0..16).map(|_| ada.subscribe(query, json!({})))).await;
+    for socket in &mut sockets {
+        for title in ["one", "two"] {
+            let event = socket.next().await.unwrap().data();
+            let expected = json!({ "title": title, "trend": { "topic": "t" } });
+            assert_eq!(event["contentChanged"]["content"], expected);
+        }
+    }
+    no_transaction_is_left(&records).await;
+}
+
+/// Waits until no session of the database is in a transaction without doing anything.
+async fn no_transaction_is_left(records: &Records) {
     eventually("no transaction is left open", async || {
         let open: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM pg_stat_activity
@@ -203,5 +231,4 @@ async fn who_goes_away_leaves_no_transaction() {
         (open == 0).then_some(())
     })
     .await;
-    assert_eq!(ada.query(DEEP, json!({ "first": 10 })).await["contents"]["totalCount"], json!(10));
 }
