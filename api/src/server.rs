@@ -246,7 +246,7 @@ async fn serve(
     };
     let oauth = Arc::new(OAuth::new(providers, &app.bus.keys().derived("oauth cookie")));
     let schema = schema(app.clone(), config.rules());
-    let watches = Watches::new(schema.clone(), app.clone());
+    let watches = Watches::new(schema.clone());
     let open = sockets.clone();
     let shared = Shared { app, schema, oauth, edge, figures, sockets, watches };
     let server = async {

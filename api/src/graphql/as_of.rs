@@ -27,7 +27,7 @@ pub async fn row_as_of<T: Entity>(
     id: Uuid,
     as_of: AsOf,
 ) -> Result<Option<Found<T>>> {
-    if ctx.row::<T>(id).await?.is_none() {
+    if ctx.load::<T>(id).await?.is_none() {
         return Ok(None);
     }
     let until = moment(ctx, as_of).await?;
@@ -39,7 +39,7 @@ pub async fn row_as_of<T: Entity>(
             row = T::fold(row, id, &fact);
         }
     }
-    Ok(row.map(|row| Found { row, version }))
+    Ok(row.map(|row| Found::alone(row, version)))
 }
 
 async fn moment(ctx: &Context<'_>, as_of: AsOf) -> Result<LogPosition> {

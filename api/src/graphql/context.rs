@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_graphql::dataloader::DataLoader;
-use async_graphql::{Context, Error, ID, Result};
+use async_graphql::futures_util::future::join_all;
+use async_graphql::{Context, Error, ID, Result, ScalarType as _};
 use chrono::{DateTime, Utc};
 use orion_commands::{Action, Actor, Bus, Client, Envelope, Passwords, Refusal, UseCase, policy};
 use orion_projections::Progress;
@@ -16,8 +17,12 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::error::{UserError, bad_input, coded, failure, internal};
-use super::reader::{Entity, Found, Reader, RowKey};
+use super::found::Found;
+use super::plan::Plan;
+use super::reader::{Entity, Reader, RowKey};
 use super::scalars::{Position, uuid};
+use super::selection::Document;
+use super::snapshot::Snapshot;
 use crate::auth::Tokens;
 use crate::auth::rights::Rights;
 use crate::limits::Limits;
@@ -25,6 +30,9 @@ use crate::telemetry::traces::traceparent;
 
 /// How long an answer waits for the read model before it says `projected: false`.
 pub const PROJECTED_WITHIN: Duration = Duration::from_secs(5);
+
+/// The field that is read from a projection of its own.
+const NOTIFICATIONS: &str = "notifications";
 
 /// What all requests share.
 #[derive(Clone)]
@@ -139,12 +147,17 @@ pub trait ContextExt {
     fn caller(&self) -> &Caller;
     /// Reads rows in batches.
     fn loader(&self) -> &DataLoader<Reader>;
+    /// The state of the tables that this operation sees.
+    fn snapshot(&self) -> &Snapshot;
     /// The caller, if its role may do this.
     fn allow(&self, action: Action) -> Result<Actor>;
     /// Waits until the read model has reached a position that the client has seen.
     fn reach(&self, min_position: Option<Position>) -> impl Future<Output = Result<()>> + Send;
-    /// A row that the caller may see.
+    /// The row that the field shows which is resolved, with all that is selected below it, if the
+    /// caller may see it.
     fn row<T: Entity>(&self, id: Uuid) -> impl Future<Output = Result<Option<Found<T>>>> + Send;
+    /// A whole row that the caller may see, loaded together with others of its table.
+    fn load<T: Entity>(&self, id: Uuid) -> impl Future<Output = Result<Option<Found<T>>>> + Send;
     /// Builds a use case from the input, runs it, and waits for the read model.
     fn command<U: UseCase + Send>(
         &self,
@@ -175,6 +188,10 @@ impl ContextExt for Context<'_> {
         self.data_unchecked()
     }
 
+    fn snapshot(&self) -> &Snapshot {
+        &self.loader().loader().snapshot
+    }
+
     fn allow(&self, action: Action) -> Result<Actor> {
         let actor = self.caller().actor;
         policy::allow(&actor, action).map_err(|error| match failure(error) {
@@ -185,22 +202,29 @@ impl ContextExt for Context<'_> {
     }
 
     async fn reach(&self, min_position: Option<Position>) -> Result<()> {
-        let Some(Position(position)) = min_position else { return Ok(()) };
+        // The first field that reads takes the snapshot for all of them. Whether the others' positions
+        // were reached, they say themselves.
         let app = self.app();
-        if app.progress.now().position >= position {
-            return Ok(());
-        }
-        if app.bus.log().head().await.map_err(internal)? < position {
-            return Err(coded("the position is beyond the end of the log", "POSITION_AHEAD"));
-        }
-        if app.progress.reached(position, PROJECTED_WITHIN).await {
-            Ok(())
-        } else {
-            Err(coded("the read model has not reached the position in time", "TIMEOUT"))
-        }
+        let all = min_positions(self).into_iter().map(|(field, Position(position))| async move {
+            if reach(app, position).await.is_ok() && field == NOTIFICATIONS {
+                app.notified.reached(position, PROJECTED_WITHIN).await;
+            }
+        });
+        let own = async {
+            match min_position {
+                Some(Position(position)) => reach(app, position).await,
+                None => Ok(()),
+            }
+        };
+        let (_, own) = tokio::join!(join_all(all), own);
+        own
     }
 
     async fn row<T: Entity>(&self, id: Uuid) -> Result<Option<Found<T>>> {
+        self.loader().loader().row(&Plan::of_row::<T>(self), id).await.map_err(internal)
+    }
+
+    async fn load<T: Entity>(&self, id: Uuid) -> Result<Option<Found<T>>> {
         self.loader().load_one(RowKey::<T>(id, PhantomData)).await.map_err(internal)
     }
 
@@ -229,6 +253,8 @@ impl ContextExt for Context<'_> {
     }
 
     async fn run<U: UseCase>(&self, envelope: &Envelope, use_case: &U) -> Result<Outcome> {
+        // What is read afterwards has to show what was done.
+        self.snapshot().end().await;
         let done = match self.app().bus.run(envelope, use_case).await {
             Ok(done) => done,
             Err(error) => return failure(error).map(Outcome::refused),
@@ -248,6 +274,34 @@ impl ContextExt for Context<'_> {
             traceparent: traceparent().or_else(|| caller.traceparent.clone()),
             ..Envelope::of(caller.actor)
         }
+    }
+}
+
+/// The fields of an operation that ask for a position, with it, if it has more than one field.
+fn min_positions<'a>(ctx: &Context<'a>) -> Vec<(&'a str, Position)> {
+    let document = Document::of(ctx);
+    let fields = document.root_fields();
+    if fields.len() < 2 {
+        return Vec::new();
+    }
+    let asked = fields.into_iter().filter_map(|field| {
+        let position = document.arguments(field).remove("minPosition")?;
+        Some((field.name.node.as_str(), Position::parse(position).ok()?))
+    });
+    asked.collect()
+}
+
+async fn reach(app: &App, position: LogPosition) -> Result<()> {
+    if app.progress.now().position >= position {
+        return Ok(());
+    }
+    if app.bus.log().head().await.map_err(internal)? < position {
+        return Err(coded("the position is beyond the end of the log", "POSITION_AHEAD"));
+    }
+    if app.progress.reached(position, PROJECTED_WITHIN).await {
+        Ok(())
+    } else {
+        Err(coded("the read model has not reached the position in time", "TIMEOUT"))
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::context::ContextExt as _;
 use super::error::{bad_input, internal};
-use super::page::{TotalCount, page_size};
+use super::page::{Total, TotalCount, page_size};
 use super::scalars::{Position, uuid};
 
 /// An event of the log.
@@ -167,10 +167,10 @@ impl EventQuery {
         }
         let (has_previous, has_next) =
             if from_end { (has_more, before.is_some()) } else { (after.is_some(), has_more) };
-        let total = TotalCount(Box::new(move |ctx| {
+        let total = TotalCount(Total::Unknown(Box::new(move |ctx| {
             let (log, selection) = (ctx.app().bus.log(), selection.clone());
             Box::pin(async move { log.count(&selection).await.map_err(internal) })
-        }));
+        })));
         let mut connection = Connection::with_additional_fields(has_previous, has_next, total);
         connection.edges = events
             .into_iter()

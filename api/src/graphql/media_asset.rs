@@ -16,13 +16,17 @@ use super::content::Content;
 use super::context::{CommandArgs, ContextExt as _, Outcome};
 use super::error::AtField as _;
 use super::page::Order;
+use super::plan::{Relation, ToOne};
 use super::reader::{Entity, Found};
 use super::scalars::uuid;
+
+const CONTENT: ToOne<ContentRow> = ToOne::new("content", "content_id");
 
 impl Entity for MediaAssetRow {
     const AREA: Area = Area::Contents;
     const OWNER: Option<&'static str> =
-        Some("(SELECT c.created_by FROM orion.contents c WHERE c.id = t.content_id)");
+        Some("(SELECT c.created_by FROM orion.contents c WHERE c.id = {t}.content_id)");
+    const RELATIONS: &'static [Relation] = &[CONTENT.relation()];
 }
 
 /// In the order in which they were made.
@@ -62,7 +66,7 @@ impl MediaAsset {
     }
     /// The content that it belongs to.
     async fn content(&self, ctx: &Context<'_>) -> Result<Option<Content>> {
-        Ok(ctx.row::<ContentRow>(self.0.row.content_id).await?.map(Content::from))
+        Ok(self.0.one(ctx, CONTENT, self.0.row.content_id).await?.map(Content::from))
     }
     /// Picture, film or sound.
     async fn asset_type(&self) -> AssetType {

@@ -7,31 +7,41 @@ mod content;
 pub mod context;
 pub mod error;
 mod event;
+mod found;
 pub mod limits;
 mod media_asset;
 mod node;
 mod notification;
+mod nulls;
 pub mod observe;
 mod page;
 mod pipeline_run;
+mod plan;
 mod provider;
 mod publish;
 mod publish_record;
 pub mod reader;
 pub mod scalars;
+mod selection;
 mod service_token;
+mod snapshot;
 mod social_account;
+mod sparse;
+mod statement;
 pub mod subscription;
 mod trend;
 mod user;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_graphql::dataloader::DataLoader;
 use async_graphql::{MergedObject, Request, Schema};
+use orion_commands::Actor;
 
 use self::context::{App, Caller};
 use self::reader::Reader;
+use self::snapshot::{Snapshot, SnapshotPerOperation};
 use self::subscription::{SharedWork, Subscription};
 
 /// Everything that can be asked.
@@ -88,16 +98,23 @@ fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
         .extension(observe::Observations)
         .extension(error::Codes)
         .extension(began::Beginnings)
+        .extension(SnapshotPerOperation)
+        .extension(nulls::Nulls)
         .register_output_type::<node::Node>()
 }
 
 /// A request in the name of a caller.
-pub fn request_of(request: Request, app: &App, caller: Caller) -> Request {
-    request.data(loader(app, &caller)).data(caller)
+pub fn request_of(request: Request, caller: Caller) -> Request {
+    request.data(caller)
 }
 
-/// Loads rows for one caller. Each request has its own, so that nothing stale is served from it.
+/// Loads rows for one caller in a snapshot of their own.
 pub fn loader(app: &App, caller: &Caller) -> DataLoader<Reader> {
-    let reader = Reader { pool: app.pool.clone(), actor: caller.actor };
+    loader_in(&Snapshot::new(app.pool.clone()), caller.actor)
+}
+
+/// Loads rows for one caller in a snapshot. It caches nothing, so that nothing stale is served.
+fn loader_in(snapshot: &Arc<Snapshot>, actor: Actor) -> DataLoader<Reader> {
+    let reader = Reader { snapshot: snapshot.clone(), actor };
     DataLoader::new(reader, tokio::spawn).delay(GATHER_FOR)
 }

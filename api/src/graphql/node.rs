@@ -67,6 +67,8 @@ impl NodeQuery {
     // Relay's compiler takes it for the real one only if the id is its only argument.
     async fn node(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Node>> {
         ctx.allow(Action::Read)?;
+        // It has no position of its own to wait for, but the fields beside it may have.
+        ctx.reach(None).await?;
         let id = uuid(&id)?;
         let found = ctx.loader().loader().find(id).await.map_err(internal)?;
         let Some((table, row, version)) = found else {
@@ -77,7 +79,7 @@ impl NodeQuery {
                 match table.as_str() {
                     $(<$row>::TABLE => {
                         let row: $row = serde_json::from_value(row).map_err(internal)?;
-                        Some(Node::$variant(Found { row, version }.into()))
+                        Some(Node::$variant(Found::alone(row, version).into()))
                     })*
                     _ => None,
                 }
@@ -100,7 +102,7 @@ impl NodeQuery {
         })
     }
 
-    /// A position that no part of this answer is older than.
+    /// The position that this answer shows.
     async fn position(
         &self,
         ctx: &Context<'_>,
@@ -108,6 +110,7 @@ impl NodeQuery {
     ) -> Result<Position> {
         ctx.allow(Action::Read)?;
         ctx.reach(min_position).await?;
-        Ok(Position(ctx.app().progress.now().position))
+        let position = ctx.snapshot().position().await.map_err(internal)?;
+        Ok(Position(position))
     }
 }

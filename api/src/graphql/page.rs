@@ -1,9 +1,10 @@
 //! Relay connections: keyset paging on a stable order with the id as the tie-breaker.
 
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use async_graphql::connection::{Connection, CursorType, Edge};
-use async_graphql::{Context, ObjectType, OutputType, Result};
+use async_graphql::{Context, Name, ObjectType, OutputType, Result, Value};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,9 @@ use uuid::Uuid;
 
 use super::context::ContextExt as _;
 use super::error::{bad_input, internal};
-use super::reader::{Condition, CountKey, Entity, Found, ListKey};
+use super::found::Found;
+use super::plan::{ListPlan, Plan};
+use super::reader::{Condition, CountKey, Entity, ListKey};
 
 /// The most nodes in one page.
 pub const PAGE_MAX: i32 = 100;
@@ -39,6 +42,11 @@ impl Order {
     /// Smallest first.
     pub const fn ascending(column: &'static str, sql_type: &'static str) -> Self {
         Self { column, sql_type, descending: false }
+    }
+
+    /// The list that a table makes in this order, as cursors name it.
+    pub fn list_of(&self, table: &str) -> String {
+        format!("{table}.{}", self.column)
     }
 }
 
@@ -109,8 +117,23 @@ pub struct Page {
 }
 
 impl PageArgs {
+    /// The arguments of a list field that is not resolved yet; `None` if they are no such.
+    pub fn of(arguments: &BTreeMap<Name, Value>) -> Option<Self> {
+        let mut args = Self::default();
+        for (name, value) in arguments {
+            match (name.as_str(), value) {
+                ("after", Value::String(cursor)) => args.after = Some(cursor.clone()),
+                ("before", Value::String(cursor)) => args.before = Some(cursor.clone()),
+                ("first", Value::Number(size)) => args.first = size.as_i64()?.try_into().ok(),
+                ("last", Value::Number(size)) => args.last = size.as_i64()?.try_into().ok(),
+                _ => return None,
+            }
+        }
+        Some(args)
+    }
+
     /// Checks the arguments for the list of one table in one order.
-    fn parse(self, list: &str, sql_type: &str) -> Result<Page> {
+    pub fn parse(self, list: &str, sql_type: &str) -> Result<Page> {
         let (size, from_end) = page_size(self.first, self.last)?;
         let cursor = |text: Option<String>| match text.as_deref().map(Cursor::decode_cursor) {
             None => Ok(None),
@@ -138,6 +161,7 @@ pub fn page_size(first: Option<i32>, last: Option<i32>) -> Result<(i32, bool)> {
 }
 
 /// A list as a client asks for it.
+#[derive(Clone)]
 pub struct List<T> {
     /// What the rows must fulfil.
     pub conditions: Vec<Condition>,
@@ -167,21 +191,54 @@ impl<T: Entity> List<T> {
         self
     }
 
-    /// Loads a page as a connection.
+    /// Reads a page as a connection, with all that is selected below it.
     pub async fn page<N>(self, ctx: &Context<'_>, args: PageArgs) -> Result<Nodes<N>>
     where
         N: OutputType + ObjectType + From<Found<T>>,
     {
-        let list = format!("{}.{}", T::NAME, self.order.column);
-        let page = args.parse(&list, self.order.sql_type)?;
-        let Self { conditions, order, parent, table } = self;
-        if !conditions.iter().all(Condition::is_sound) {
-            return Err(bad_input("a filter must not contain the character U+0000"));
-        }
+        let page = self.check(args)?;
+        let (wants, plan) = Plan::of_list::<T>(ctx);
+        let list = ListPlan { order: self.order, page, wants };
+        let reader = ctx.loader().loader();
+        let listed = reader.list(&plan, &list, &self.conditions).await.map_err(internal)?;
+        Ok(self.connection(&list.page, listed.rows, Total::Known(listed.count)))
+    }
+
+    /// Loads a page together with those of other parents, without what is below it.
+    pub async fn load<N>(self, ctx: &Context<'_>, args: PageArgs) -> Result<Nodes<N>>
+    where
+        N: OutputType + ObjectType + From<Found<T>>,
+    {
+        let page = self.check(args)?;
+        let Self { conditions, order, parent, table } = self.clone();
         let count = CountKey { conditions, parent, table };
         let key = ListKey { count: count.clone(), order, page: page.clone() };
         let loaded = ctx.loader().load_one(key).await.map_err(internal)?;
-        let mut rows = loaded.unwrap_or_default();
+        let total = Total::Unknown(Box::new(move |ctx| {
+            let count = count.clone();
+            Box::pin(async move { count.load(ctx).await })
+        }));
+        Ok(self.connection(&page, loaded.unwrap_or_default(), total))
+    }
+
+    fn check(&self, args: PageArgs) -> Result<Page> {
+        let page = args.parse(&self.order.list_of(T::NAME), self.order.sql_type)?;
+        if !self.conditions.iter().all(Condition::is_sound) {
+            return Err(bad_input("a filter must not contain the character U+0000"));
+        }
+        Ok(page)
+    }
+
+    /// A page as a connection, of rows in the order of reading.
+    pub fn connection<N>(
+        &self,
+        page: &Page,
+        mut rows: Vec<(String, Found<T>)>,
+        total: Total,
+    ) -> Nodes<N>
+    where
+        N: OutputType + ObjectType + From<Found<T>>,
+    {
         // One more than asked for was read, to know whether there are more.
         let size = usize::try_from(page.size).unwrap_or_default();
         let has_more = rows.len() > size;
@@ -192,11 +249,9 @@ impl<T: Entity> List<T> {
         } else {
             (page.after.is_some(), has_more)
         };
-        let total = TotalCount(Box::new(move |ctx| {
-            let count = count.clone();
-            Box::pin(async move { count.load(ctx).await })
-        }));
-        let mut connection = Connection::with_additional_fields(has_previous, has_next, total);
+        let mut connection =
+            Connection::with_additional_fields(has_previous, has_next, TotalCount(total));
+        let list = self.order.list_of(T::NAME);
         connection.edges = rows
             .into_iter()
             .map(|(value, found)| {
@@ -204,14 +259,15 @@ impl<T: Entity> List<T> {
                 Edge::new(cursor, N::from(found))
             })
             .collect();
-        Ok(connection)
+        connection
     }
 }
 
 /// A page of nodes.
 pub type Nodes<N> = Connection<Cursor, N, TotalCount>;
 
-type Count = Box<
+/// Counts a list.
+pub type Count = Box<
     dyn for<'a> Fn(
             &'a Context<'a>,
         ) -> std::pin::Pin<Box<dyn Future<Output = Result<i64>> + Send + 'a>>
@@ -219,14 +275,25 @@ type Count = Box<
         + Sync,
 >;
 
-/// Counts a list, when asked.
-pub struct TotalCount(pub(super) Count);
+/// How long a whole list is.
+pub enum Total {
+    /// It was counted with the page, if it was asked for.
+    Known(Option<i64>),
+    /// It is counted when asked for.
+    Unknown(Count),
+}
+
+/// Says how long a list is.
+pub struct TotalCount(pub(super) Total);
 
 /// What a connection has beside its edges.
 #[async_graphql::Object]
 impl TotalCount {
     /// How many nodes the whole list has; counted only when asked for.
     async fn total_count(&self, ctx: &Context<'_>) -> Result<i64> {
-        (self.0)(ctx).await
+        match &self.0 {
+            Total::Known(count) => Ok(count.unwrap_or_default()),
+            Total::Unknown(count) => count(ctx).await,
+        }
     }
 }

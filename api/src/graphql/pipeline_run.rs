@@ -13,13 +13,17 @@ use super::content::Content;
 use super::context::{CommandArgs, ContextExt as _, Outcome};
 use super::error::{AtField as _, internal};
 use super::page::{List, Nodes, Order, PageArgs};
+use super::plan::{Relation, ToOne};
 use super::reader::{Condition, Entity, Found};
 use super::scalars::{Position, uuid};
+
+const CONTENT: ToOne<ContentRow> = ToOne::new("content", "content_id");
 
 impl Entity for PipelineRunRow {
     const AREA: Area = Area::Contents;
     const OWNER: Option<&'static str> =
-        Some("(SELECT c.created_by FROM orion.contents c WHERE c.id = t.content_id)");
+        Some("(SELECT c.created_by FROM orion.contents c WHERE c.id = {t}.content_id)");
+    const RELATIONS: &'static [Relation] = &[CONTENT.relation()];
 }
 
 /// In the order in which the runs were made: their ids are UUIDs of version 7.
@@ -61,7 +65,7 @@ impl PipelineRun {
     }
     /// The content that is generated.
     async fn content(&self, ctx: &Context<'_>) -> Result<Option<Content>> {
-        Ok(ctx.row::<ContentRow>(self.0.row.content_id).await?.map(Content::from))
+        Ok(self.0.one(ctx, CONTENT, self.0.row.content_id).await?.map(Content::from))
     }
     /// The stage's name.
     async fn stage(&self) -> &str {
@@ -94,6 +98,10 @@ pub struct PipelineRunFilter {
     status: Option<PipelineStatus>,
     /// Of this stage.
     stage: Option<String>,
+    /// Begun by a worker then or later.
+    started_since: Option<DateTime<Utc>>,
+    /// Begun by a worker earlier.
+    started_before: Option<DateTime<Utc>>,
 }
 
 /// The order of a list of runs.
@@ -142,6 +150,8 @@ impl PipelineRunQuery {
             .and(Condition::is_id("content_id", filter.content_id.as_ref())?)
             .and(status.map(|is| Condition::Is("status", "orion.pipeline_status", is.to_string())))
             .and(filter.stage.map(|is| Condition::Is("stage", "varchar", is)))
+            .and(filter.started_since.map(|time| Condition::Since("started_at", time)))
+            .and(filter.started_before.map(|time| Condition::Before("started_at", time)))
             .page(ctx, PageArgs { after, before, first, last })
             .await
     }
@@ -279,12 +289,12 @@ async fn end(
 ) -> Result<StagePayload> {
     ctx.allow(Action::RunPipeline)?;
     let run_id = uuid(run_id)?;
-    let mut found = ctx.row::<PipelineRunRow>(run_id).await?;
+    let mut found = ctx.load::<PipelineRunRow>(run_id).await?;
     if found.is_none() {
         // It may be in the log already.
         let head = ctx.app().bus.log().head().await.map_err(internal)?;
         ctx.reach(Some(Position(head))).await?;
-        found = ctx.row::<PipelineRunRow>(run_id).await?;
+        found = ctx.load::<PipelineRunRow>(run_id).await?;
     }
     let Some(found) = found else {
         let unknown = Refusal { code: "NOT_FOUND", ..Refusal::from(ContentError::UnknownRun) };

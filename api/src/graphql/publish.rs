@@ -20,15 +20,22 @@ use super::content::{Content, acting_user};
 use super::context::{CommandArgs, ContextExt as _, Outcome};
 use super::error::AtField as _;
 use super::page::{List, Nodes, Order, PageArgs};
+use super::plan::{Relation, ToOne};
 use super::publish_record::PublishRecord;
 use super::reader::{Condition, Entity, Found};
 use super::scalars::{Position, uuid};
 use super::social_account::SocialAccount;
 use super::user::User;
 
+const CONTENT: ToOne<ContentRow> = ToOne::new("content", "content_id");
+const SOCIAL_ACCOUNT: ToOne<SocialAccountRow> = ToOne::new("socialAccount", "social_account_id");
+const REQUESTED_BY: ToOne<UserRow> = ToOne::new("requestedBy", "requested_by");
+
 impl Entity for PublishRow {
     const AREA: Area = Area::Contents;
-    const OWNER: Option<&'static str> = Some("t.requested_by");
+    const OWNER: Option<&'static str> = Some("{t}.requested_by");
+    const RELATIONS: &'static [Relation] =
+        &[CONTENT.relation(), SOCIAL_ACCOUNT.relation(), REQUESTED_BY.relation()];
 }
 
 /// Where a publish request is in its life.
@@ -69,7 +76,7 @@ impl Publish {
     }
     /// The content that is published.
     async fn content(&self, ctx: &Context<'_>) -> Result<Option<Content>> {
-        Ok(ctx.row::<ContentRow>(self.0.row.content_id).await?.map(Content::from))
+        Ok(self.0.one(ctx, CONTENT, self.0.row.content_id).await?.map(Content::from))
     }
     /// The account that posts it; null when a person posts it by hand.
     async fn social_account_id(&self) -> Option<ID> {
@@ -77,10 +84,8 @@ impl Publish {
     }
     /// The account that posts it; null when a person posts it by hand.
     async fn social_account(&self, ctx: &Context<'_>) -> Result<Option<SocialAccount>> {
-        match self.0.row.social_account_id {
-            Some(id) => Ok(ctx.row::<SocialAccountRow>(id).await?.map(SocialAccount::from)),
-            None => Ok(None),
-        }
+        let found = self.0.one(ctx, SOCIAL_ACCOUNT, self.0.row.social_account_id).await?;
+        Ok(found.map(SocialAccount::from))
     }
     /// The platform.
     async fn platform(&self) -> &str {
@@ -88,7 +93,7 @@ impl Publish {
     }
     /// Who asked for it.
     async fn requested_by(&self, ctx: &Context<'_>) -> Result<Option<User>> {
-        Ok(ctx.row::<UserRow>(self.0.row.requested_by).await?.map(User::from))
+        Ok(self.0.one(ctx, REQUESTED_BY, self.0.row.requested_by).await?.map(User::from))
     }
     /// Where it is in its life.
     async fn status(&self) -> PublishRequestStatus {
@@ -117,6 +122,12 @@ pub struct PublishFilter {
     status: Option<PublishRequestStatus>,
     /// To this platform.
     platform: Option<String>,
+    /// Of this user; only admins see others' requests.
+    requested_by: Option<ID>,
+    /// Asked for then or later.
+    created_since: Option<DateTime<Utc>>,
+    /// Asked for earlier.
+    created_before: Option<DateTime<Utc>>,
 }
 
 /// The order of a list of requests.
@@ -177,6 +188,9 @@ impl PublishQuery {
             .and(Condition::is_id("content_id", filter.content_id.as_ref())?)
             .and(status.map(|is| Condition::Is("status", "text", is.to_string())))
             .and(filter.platform.map(|is| Condition::Is("platform", "varchar", is)))
+            .and(Condition::is_id("requested_by", filter.requested_by.as_ref())?)
+            .and(filter.created_since.map(|time| Condition::Since("created_at", time)))
+            .and(filter.created_before.map(|time| Condition::Before("created_at", time)))
             .page(ctx, PageArgs { after, before, first, last })
             .await
     }
@@ -221,7 +235,7 @@ impl PublishPayload {
     /// it is published.
     async fn content(&self, ctx: &Context<'_>) -> Result<Option<Content>> {
         let Some(id) = self.id else { return Ok(None) };
-        match ctx.row::<PublishRow>(id).await? {
+        match ctx.load::<PublishRow>(id).await? {
             Some(found) => {
                 Ok(ctx.row::<ContentRow>(found.row.content_id).await?.map(Content::from))
             }

@@ -9,14 +9,19 @@ use orion_projections::tables::{ContentRow, PublishRecordRow, SocialAccountRow};
 use super::content::Content;
 use super::context::ContextExt as _;
 use super::page::{List, Nodes, Order, PageArgs};
+use super::plan::{Relation, ToOne};
 use super::reader::{Condition, Entity, Found};
 use super::scalars::Position;
 use super::social_account::SocialAccount;
 
+const CONTENT: ToOne<ContentRow> = ToOne::new("content", "content_id");
+const SOCIAL_ACCOUNT: ToOne<SocialAccountRow> = ToOne::new("socialAccount", "social_account_id");
+
 impl Entity for PublishRecordRow {
     const AREA: Area = Area::Contents;
     const OWNER: Option<&'static str> =
-        Some("(SELECT c.created_by FROM orion.contents c WHERE c.id = t.content_id)");
+        Some("(SELECT c.created_by FROM orion.contents c WHERE c.id = {t}.content_id)");
+    const RELATIONS: &'static [Relation] = &[CONTENT.relation(), SOCIAL_ACCOUNT.relation()];
 }
 
 /// Newest first.
@@ -54,7 +59,7 @@ impl PublishRecord {
     }
     /// The content.
     async fn content(&self, ctx: &Context<'_>) -> Result<Option<Content>> {
-        Ok(ctx.row::<ContentRow>(self.0.row.content_id).await?.map(Content::from))
+        Ok(self.0.one(ctx, CONTENT, self.0.row.content_id).await?.map(Content::from))
     }
     /// The account that posted it; null when a person posted it by hand.
     async fn social_account_id(&self) -> Option<ID> {
@@ -62,10 +67,8 @@ impl PublishRecord {
     }
     /// The account that posted it; null when a person posted it by hand.
     async fn social_account(&self, ctx: &Context<'_>) -> Result<Option<SocialAccount>> {
-        match self.0.row.social_account_id {
-            Some(id) => Ok(ctx.row::<SocialAccountRow>(id).await?.map(SocialAccount::from)),
-            None => Ok(None),
-        }
+        let found = self.0.one(ctx, SOCIAL_ACCOUNT, self.0.row.social_account_id).await?;
+        Ok(found.map(SocialAccount::from))
     }
     /// The platform.
     async fn platform(&self) -> &str {
@@ -104,6 +107,10 @@ pub struct PublishRecordFilter {
     platform: Option<String>,
     /// That ended so.
     status: Option<PublishStatus>,
+    /// Recorded then or later.
+    created_since: Option<DateTime<Utc>>,
+    /// Recorded earlier.
+    created_before: Option<DateTime<Utc>>,
 }
 
 /// The order of a list of records.
@@ -153,6 +160,8 @@ impl PublishRecordQuery {
             .and(Condition::is_id("social_account_id", filter.social_account_id.as_ref())?)
             .and(filter.platform.map(|is| Condition::Is("platform", "varchar", is)))
             .and(status.map(|is| Condition::Is("status", "orion.publish_status", is.to_string())))
+            .and(filter.created_since.map(|time| Condition::Since("created_at", time)))
+            .and(filter.created_before.map(|time| Condition::Before("created_at", time)))
             .page(ctx, PageArgs { after, before, first, last })
             .await
     }

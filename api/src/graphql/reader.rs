@@ -9,38 +9,40 @@ use async_graphql::dataloader::Loader;
 use async_graphql::{Context, ID, Result};
 use chrono::{DateTime, Utc};
 use orion_commands::Actor;
-use orion_commands::policy::{Area, Reach, reach};
+use orion_commands::policy::Area;
 use orion_projections::Table;
 use orion_projections::tables::{
     ContentRow, MediaAssetRow, OAuthAccountRow, PipelineRunRow, ProviderRow, PublishRecordRow,
     PublishRow, ServiceTokenRow, SessionRow, SocialAccountRow, TrendRow, UserRow,
 };
 use serde_json::Value;
+use serde_json::value::RawValue;
+use sqlx::postgres::PgRow;
 use sqlx::types::Json;
-use sqlx::{PgPool, Postgres, QueryBuilder, Row as _};
+use sqlx::{FromRow, Postgres, QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use super::context::ContextExt as _;
 use super::error::internal;
+pub use super::found::Found;
+use super::found::{Listed, read_list, read_row};
 use super::page::{Order, Page};
+use super::plan::{ListPlan, Noun, Plan, Relation};
 use super::scalars::uuid;
+use super::snapshot::Snapshot;
+use super::statement::{Statement, push_page, push_visible, version_of};
 
 /// A table that GraphQL shows.
 pub trait Entity: Table {
     /// The part of Orion that it is in, which says who sees which rows.
     const AREA: Area;
 
-    /// SQL over the row `t` that gives its owner's id, where its area has owners.
+    /// SQL that gives the id of a row's owner, where its area has owners; the row is called `{t}`.
     const OWNER: Option<&'static str>;
-}
 
-/// A row that the caller may see.
-#[derive(Clone, Debug)]
-pub struct Found<T> {
-    /// The row.
-    pub row: T,
-    /// The version of the aggregate, where the row is one.
-    pub version: Option<i64>,
+    /// The fields that show rows of other tables. Other fields show the column of their name; one
+    /// that does not, and is not `version`, makes its row be read whole.
+    const RELATIONS: &'static [Relation] = &[];
 }
 
 /// What a row must fulfil.
@@ -72,25 +74,26 @@ impl Condition {
         id.map(|id| Ok(Self::Is(column, "uuid", uuid(id)?.to_string()))).transpose()
     }
 
-    fn push(&self, sql: &mut QueryBuilder<'_, Postgres>) {
+    /// Pushes the condition on rows of this name.
+    pub fn push(&self, sql: &mut QueryBuilder<'_, Postgres>, name: &str) {
         match self {
             Self::Is(column, sql_type, value) => {
-                sql.push(format!(" AND t.{column} = "));
+                sql.push(format!(" AND {name}.{column} = "));
                 sql.push_bind(value.clone()).push(format!("::{sql_type}"));
             }
             Self::Contains(column, text) => {
                 let escaped = text.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_");
-                sql.push(format!(" AND t.{column} ILIKE ")).push_bind(format!("%{escaped}%"));
+                sql.push(format!(" AND {name}.{column} ILIKE ")).push_bind(format!("%{escaped}%"));
             }
             Self::Since(column, time) => {
-                sql.push(format!(" AND t.{column} >= ")).push_bind(*time);
+                sql.push(format!(" AND {name}.{column} >= ")).push_bind(*time);
             }
             Self::Before(column, time) => {
-                sql.push(format!(" AND t.{column} < ")).push_bind(*time);
+                sql.push(format!(" AND {name}.{column} < ")).push_bind(*time);
             }
             Self::IsNull(column, is_null) => {
                 let not = if *is_null { "" } else { "NOT " };
-                sql.push(format!(" AND t.{column} IS {not}NULL"));
+                sql.push(format!(" AND {name}.{column} IS {not}NULL"));
             }
         }
     }
@@ -152,19 +155,40 @@ key!(RowKey by 0, 1);
 key!(CountKey by conditions, parent, table);
 key!(ListKey by count, order, page);
 
-/// Reads for one caller, and batches what one request asks for.
+/// Reads for one caller in one snapshot, and batches what is not planned.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    /// The connections for queries.
-    pub pool: PgPool,
+    /// The state that is read.
+    pub snapshot: Arc<Snapshot>,
     /// Who asks.
     pub actor: Actor,
 }
 
-const ROW: &str =
-    "to_json(t) AS row, (SELECT s.version FROM projection.streams s WHERE s.id = t.id) AS version";
-
 impl Reader {
+    /// Reads the row of an id with what the plan wants below it, in one statement.
+    pub async fn row<T: Entity>(
+        &self,
+        plan: &Arc<Plan>,
+        id: Uuid,
+    ) -> Result<Option<Found<T>>, sqlx::Error> {
+        let rows = self.snapshot.rows(&mut Statement::row(&self.actor, plan, id)).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        read_row(plan, json(row)?).map_err(undecodable)
+    }
+
+    /// Reads a list with what the plan wants below its rows, in one statement.
+    pub async fn list<T: Entity>(
+        &self,
+        plan: &Arc<Plan>,
+        list: &ListPlan,
+        conditions: &[Condition],
+    ) -> Result<Listed<T>, sqlx::Error> {
+        let mut sql = Statement::list(&self.actor, plan, list, conditions);
+        let rows = self.snapshot.rows(&mut sql).await?;
+        let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+        read_list(plan, list.wants.cursors, json(row)?).map_err(undecodable)
+    }
+
     /// Finds the row of an id among all tables in one statement: the table, the row, its version.
     ///
     /// The settings share their id with their user; the user is found.
@@ -192,52 +216,52 @@ impl Reader {
             PublishRecordRow,
             ServiceTokenRow,
         );
-        sql.build_query_as().fetch_optional(&self.pool).await
+        let rows = self.snapshot.rows(&mut sql).await?;
+        rows.first().map(FromRow::from_row).transpose()
     }
 
     fn push_candidate<T: Entity>(&self, sql: &mut QueryBuilder<'_, Postgres>, id: Uuid) {
-        sql.push(format!("SELECT '{table}', {ROW} FROM {table} t WHERE t.id = ", table = T::NAME));
+        let table = T::NAME;
+        let version = version_of("t");
+        sql.push(format!(
+            "SELECT '{table}', to_json(t) AS row, {version} AS version FROM {table} t WHERE t.id = "
+        ));
         sql.push_bind(id);
         self.push_visible::<T>(sql);
     }
 
-    /// Pushes the condition that hides what the caller may not see.
     fn push_visible<T: Entity>(&self, sql: &mut QueryBuilder<'_, Postgres>) {
-        match (reach(&self.actor, T::AREA), T::OWNER) {
-            (Reach::All, _) => {}
-            (Reach::Own(user), Some(owner)) => {
-                sql.push(format!(" AND {owner} = ")).push_bind(user.0);
-            }
-            (Reach::Own(_), None) | (Reach::Nothing, _) => {
-                sql.push(" AND false");
-            }
-        }
+        push_visible(sql, &self.actor, &Noun::of::<T>(), "t");
     }
 
     /// Pushes everything that a row of the list must fulfil, but for its parent.
     fn push_conditions<T: Entity>(&self, sql: &mut QueryBuilder<'_, Postgres>, key: &CountKey<T>) {
         self.push_visible::<T>(sql);
         for condition in &key.conditions {
-            condition.push(sql);
+            condition.push(sql, "t");
         }
     }
 
     fn push_page<T: Entity>(&self, sql: &mut QueryBuilder<'_, Postgres>, key: &ListKey<T>) {
         self.push_conditions(sql, &key.count);
-        let Order { column, sql_type, descending } = key.order;
-        let bounds = [(&key.page.after, !descending), (&key.page.before, descending)];
-        for (cursor, is_greater) in bounds {
-            if let Some(cursor) = cursor {
-                let than = if is_greater { '>' } else { '<' };
-                sql.push(format!(" AND (t.{column}, t.id) {than} ("));
-                sql.push_bind(cursor.value.clone()).push(format!("::{sql_type}, "));
-                sql.push_bind(cursor.id).push(")");
-            }
-        }
-        let direction = if descending == key.page.from_end { "ASC" } else { "DESC" };
-        sql.push(format!(" ORDER BY t.{column} {direction}, t.id {direction} LIMIT "));
-        sql.push_bind(key.page.size + 1);
+        push_page(sql, key.order, &key.page, "t");
     }
+
+    async fn rows<R: for<'r> FromRow<'r, PgRow>>(
+        &self,
+        sql: &mut QueryBuilder<'_, Postgres>,
+    ) -> Result<Vec<R>, sqlx::Error> {
+        self.snapshot.rows(sql).await?.iter().map(R::from_row).collect()
+    }
+}
+
+/// The first column, as PostgreSQL wrote it.
+fn json(row: &PgRow) -> Result<&RawValue, sqlx::Error> {
+    row.try_get::<Json<&RawValue>, _>(0).map(|Json(raw)| raw)
+}
+
+fn undecodable(error: serde_json::Error) -> sqlx::Error {
+    sqlx::Error::Decode(Box::new(error))
 }
 
 impl<T: Entity> Loader<RowKey<T>> for Reader {
@@ -245,13 +269,16 @@ impl<T: Entity> Loader<RowKey<T>> for Reader {
     type Error = Arc<sqlx::Error>;
 
     async fn load(&self, keys: &[RowKey<T>]) -> Result<HashMap<RowKey<T>, Found<T>>, Self::Error> {
-        let mut sql =
-            QueryBuilder::new(format!("SELECT {ROW} FROM {} t WHERE t.id = ANY (", T::NAME));
+        let version = version_of("t");
+        let mut sql = QueryBuilder::new(format!(
+            "SELECT to_json(t) AS row, {version} AS version FROM {} t WHERE t.id = ANY (",
+            T::NAME
+        ));
         sql.push_bind(keys.iter().map(|key| key.0).collect::<Vec<_>>()).push(")");
         self.push_visible::<T>(&mut sql);
-        let rows: Vec<(Json<T>, Option<i64>)> = sql.build_query_as().fetch_all(&self.pool).await?;
+        let rows: Vec<(Json<T>, Option<i64>)> = self.rows(&mut sql).await?;
         let found = |(Json(row), version): (Json<T>, _)| {
-            (RowKey(row.id(), PhantomData), Found { row, version })
+            (RowKey(row.id(), PhantomData), Found::alone(row, version))
         };
         Ok(rows.into_iter().map(found).collect())
     }
@@ -269,9 +296,11 @@ impl<T: Entity> Loader<ListKey<T>> for Reader {
     ) -> Result<HashMap<ListKey<T>, Self::Value>, Self::Error> {
         let mut found = HashMap::new();
         for (like, alike) in group(keys, |key| &key.count.parent, |key| &mut key.count.parent) {
-            let column = like.order.column;
-            let page =
-                format!("SELECT {ROW}, t.{column}::text AS sort FROM {} t WHERE true", T::NAME);
+            let (column, version) = (like.order.column, version_of("t"));
+            let page = format!(
+                "SELECT to_json(t) AS row, {version} AS version, t.{column}::text AS sort FROM {} t WHERE true",
+                T::NAME
+            );
             let mut sql = QueryBuilder::new("");
             if let Some((parent, _)) = like.count.parent {
                 sql.push("SELECT p.id, page.row, page.version, page.sort FROM unnest(");
@@ -285,9 +314,9 @@ impl<T: Entity> Loader<ListKey<T>> for Reader {
                 sql.push(") page");
             }
             let mut lists: HashMap<Option<Uuid>, Self::Value> = HashMap::new();
-            for row in sql.build().fetch_all(&self.pool).await? {
+            for row in self.snapshot.rows(&mut sql).await? {
                 let Json(entity) = row.try_get("row")?;
-                let entry = Found { row: entity, version: row.try_get("version")? };
+                let entry = Found::alone(entity, row.try_get("version")?);
                 lists.entry(row.try_get("id")?).or_default().push((row.try_get("sort")?, entry));
             }
             for key in alike {
@@ -318,7 +347,7 @@ impl<T: Entity> Loader<CountKey<T>> for Reader {
             }
             self.push_conditions(&mut sql, &like);
             sql.push(" GROUP BY 1");
-            let rows: Vec<(Option<Uuid>, i64)> = sql.build_query_as().fetch_all(&self.pool).await?;
+            let rows: Vec<(Option<Uuid>, i64)> = self.rows(&mut sql).await?;
             let found: HashMap<_, _> = rows.into_iter().collect();
             for key in alike {
                 let parent = key.parent.map(|(_, id)| id);

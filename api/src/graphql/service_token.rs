@@ -14,13 +14,17 @@ use super::content::acting_user;
 use super::context::{CommandArgs, ContextExt as _, Outcome, naming_inputs};
 use super::error::AtField as _;
 use super::page::{List, Nodes, Order, PageArgs};
+use super::plan::{Relation, ToOne};
 use super::reader::{Condition, Entity, Found};
 use super::scalars::{Position, uuid};
 use super::user::User;
 
+const ISSUED_BY: ToOne<UserRow> = ToOne::new("issuedBy", "issued_by");
+
 impl Entity for ServiceTokenRow {
     const AREA: Area = Area::Administration;
     const OWNER: Option<&'static str> = None;
+    const RELATIONS: &'static [Relation] = &[ISSUED_BY.relation()];
 }
 
 /// What a service token is for.
@@ -66,7 +70,7 @@ impl ServiceToken {
     }
     /// The admin who issued it.
     async fn issued_by(&self, ctx: &Context<'_>) -> Result<Option<User>> {
-        Ok(ctx.row::<UserRow>(self.0.row.issued_by).await?.map(User::from))
+        Ok(self.0.one(ctx, ISSUED_BY, self.0.row.issued_by).await?.map(User::from))
     }
     /// When it was issued.
     async fn created_at(&self) -> DateTime<Utc> {

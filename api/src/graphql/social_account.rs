@@ -14,13 +14,17 @@ use super::content::acting_user;
 use super::context::{CommandArgs, ContextExt as _, Outcome, naming_inputs};
 use super::error::AtField as _;
 use super::page::{List, Nodes, Order, PageArgs};
+use super::plan::{Relation, ToOne};
 use super::reader::{Condition, Entity, Found};
 use super::scalars::{Position, uuid};
 use super::user::User;
 
+const USER: ToOne<UserRow> = ToOne::new("user", "user_id");
+
 impl Entity for SocialAccountRow {
     const AREA: Area = Area::Accounts;
-    const OWNER: Option<&'static str> = Some("t.user_id");
+    const OWNER: Option<&'static str> = Some("{t}.user_id");
+    const RELATIONS: &'static [Relation] = &[USER.relation()];
 }
 
 /// The most characters that credentials may have.
@@ -52,7 +56,7 @@ impl SocialAccount {
     }
     /// Whose account it is.
     async fn user(&self, ctx: &Context<'_>) -> Result<Option<User>> {
-        Ok(ctx.row::<UserRow>(self.0.row.user_id).await?.map(User::from))
+        Ok(self.0.one(ctx, USER, self.0.row.user_id).await?.map(User::from))
     }
     /// The platform, such as `youtube`.
     async fn platform(&self) -> &str {
@@ -79,6 +83,12 @@ pub struct SocialAccountFilter {
     platform: Option<String>,
     /// That may be published through, or may not.
     is_active: Option<bool>,
+    /// Of this user; only admins see others' accounts.
+    user_id: Option<ID>,
+    /// Connected then or later.
+    created_since: Option<DateTime<Utc>>,
+    /// Connected earlier.
+    created_before: Option<DateTime<Utc>>,
 }
 
 /// The order of a list of accounts.
@@ -125,6 +135,9 @@ impl SocialAccountQuery {
         List::<SocialAccountRow>::all(order_by.into())
             .and(filter.platform.map(|is| Condition::Is("platform", "varchar", is)))
             .and(filter.is_active.map(|is| Condition::Is("is_active", "boolean", is.to_string())))
+            .and(Condition::is_id("user_id", filter.user_id.as_ref())?)
+            .and(filter.created_since.map(|time| Condition::Since("created_at", time)))
+            .and(filter.created_before.map(|time| Condition::Before("created_at", time)))
             .page(ctx, PageArgs { after, before, first, last })
             .await
     }

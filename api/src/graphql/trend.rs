@@ -17,13 +17,17 @@ use super::content::{CONTENT_ORDER, Content};
 use super::context::{CommandArgs, ContextExt as _, Outcome, naming_inputs};
 use super::error::AtField as _;
 use super::page::{List, Nodes, Order, PageArgs};
+use super::plan::{Relation, ToMany};
 use super::reader::{Condition, Entity, Found};
 use super::scalars::{Position, uuid};
 use orion_projections::tables::ContentRow;
 
+const CONTENTS: ToMany<ContentRow> = ToMany::new("contents", "trend_id", CONTENT_ORDER);
+
 impl Entity for TrendRow {
     const AREA: Area = Area::Trends;
     const OWNER: Option<&'static str> = None;
+    const RELATIONS: &'static [Relation] = &[CONTENTS.relation()];
 }
 
 /// Where a trend is in its life.
@@ -95,8 +99,7 @@ impl Trend {
         last: Option<i32>,
         before: Option<String>,
     ) -> Result<Nodes<Content>> {
-        let args = PageArgs { after, before, first, last };
-        List::<ContentRow>::of("trend_id", self.0.row.id, CONTENT_ORDER).page(ctx, args).await
+        self.0.many(ctx, CONTENTS, PageArgs { after, before, first, last }).await
     }
 }
 

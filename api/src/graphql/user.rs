@@ -11,27 +11,36 @@ use serde_json::Value;
 
 use super::context::ContextExt as _;
 use super::page::{List, Nodes, Order, PageArgs};
+use super::plan::{Relation, ToMany, ToOne};
 use super::reader::{Condition, Entity, Found};
 use super::scalars::{Position, uuid};
 
+/// Their row has the user's id.
+const SETTINGS: ToOne<UserSettingsRow> = ToOne::new("settings", "id");
+const SESSIONS: ToMany<SessionRow> = ToMany::new("sessions", "user_id", SESSION_ORDER);
+const OAUTH_ACCOUNTS: ToMany<OAuthAccountRow> =
+    ToMany::new("oauthAccounts", "user_id", OAUTH_ACCOUNT_ORDER);
+
 impl Entity for UserRow {
     const AREA: Area = Area::Accounts;
-    const OWNER: Option<&'static str> = Some("t.id");
+    const OWNER: Option<&'static str> = Some("{t}.id");
+    const RELATIONS: &'static [Relation] =
+        &[SETTINGS.relation(), SESSIONS.relation(), OAUTH_ACCOUNTS.relation()];
 }
 
 impl Entity for UserSettingsRow {
     const AREA: Area = Area::Accounts;
-    const OWNER: Option<&'static str> = Some("t.user_id");
+    const OWNER: Option<&'static str> = Some("{t}.user_id");
 }
 
 impl Entity for SessionRow {
     const AREA: Area = Area::Accounts;
-    const OWNER: Option<&'static str> = Some("t.user_id");
+    const OWNER: Option<&'static str> = Some("{t}.user_id");
 }
 
 impl Entity for OAuthAccountRow {
     const AREA: Area = Area::Accounts;
-    const OWNER: Option<&'static str> = Some("t.user_id");
+    const OWNER: Option<&'static str> = Some("{t}.user_id");
 }
 
 /// Newest first.
@@ -141,8 +150,7 @@ impl User {
     }
     /// The user's preferences.
     async fn settings(&self, ctx: &Context<'_>) -> Result<Option<UserSettings>> {
-        // Their row has the user's id.
-        Ok(ctx.row::<UserSettingsRow>(self.0.row.id).await?.map(UserSettings))
+        Ok(self.0.one(ctx, SETTINGS, self.0.row.id).await?.map(UserSettings))
     }
     /// The user's sessions, also those that are over; newest first.
     async fn sessions(
@@ -153,8 +161,7 @@ impl User {
         last: Option<i32>,
         before: Option<String>,
     ) -> Result<Nodes<Session>> {
-        let args = PageArgs { after, before, first, last };
-        List::<SessionRow>::of("user_id", self.0.row.id, SESSION_ORDER).page(ctx, args).await
+        self.0.many(ctx, SESSIONS, PageArgs { after, before, first, last }).await
     }
     /// The identities that the user has linked, in that order.
     async fn oauth_accounts(
@@ -165,9 +172,7 @@ impl User {
         last: Option<i32>,
         before: Option<String>,
     ) -> Result<Nodes<OAuthAccount>> {
-        let args = PageArgs { after, before, first, last };
-        let linked = List::<OAuthAccountRow>::of("user_id", self.0.row.id, OAUTH_ACCOUNT_ORDER);
-        linked.page(ctx, args).await
+        self.0.many(ctx, OAUTH_ACCOUNTS, PageArgs { after, before, first, last }).await
     }
 }
 
@@ -328,6 +333,10 @@ pub struct UserFilter {
     is_active: Option<bool>,
     /// Whose address contains this text, in any case.
     email: Option<String>,
+    /// Registered then or later.
+    created_since: Option<DateTime<Utc>>,
+    /// Registered earlier.
+    created_before: Option<DateTime<Utc>>,
 }
 
 /// The order of a list of users.
@@ -399,6 +408,8 @@ impl UserQuery {
             .and(role.map(|is| Condition::Is("role", "varchar", is.to_string())))
             .and(filter.is_active.map(|is| Condition::Is("is_active", "boolean", is.to_string())))
             .and(filter.email.map(|text| Condition::Contains("email", text)))
+            .and(filter.created_since.map(|time| Condition::Since("created_at", time)))
+            .and(filter.created_before.map(|time| Condition::Before("created_at", time)))
             .page(ctx, PageArgs { after, before, first, last })
             .await
     }

@@ -191,7 +191,7 @@ async fn a_row_that_cannot_be_read_gives_nothing_away() {
     ] {
         records.pool.execute(sql).await.unwrap();
     }
-    let query = "query ($id: ID!) { me { name } trend(id: $id) { topic } }";
+    let query = "query ($id: ID!) { me { name } trend(id: $id) { source } }";
     let mut socket = ada.subscribe(query, json!({ "id": trend })).await;
     for answer in [ada.ask(query, json!({ "id": trend })).await, socket.next().await.unwrap()] {
         answer.fails("INTERNAL");

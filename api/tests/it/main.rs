@@ -21,14 +21,17 @@ mod faults;
 mod guard;
 mod guide;
 mod http;
+mod in_process;
 mod life;
 mod limits;
+mod loading;
 mod log;
 mod mail;
 mod metrics;
 mod notifications;
 mod oauth;
 mod oauth_refusals;
+mod orders;
 mod over_http;
 mod paging;
 mod people;
@@ -49,6 +52,7 @@ mod slow;
 #[expect(dead_code, reason = "the tests of the mailer need more of it")]
 #[path = "../../../commands/tests/it/smtp_sink.rs"]
 mod smtp_sink;
+mod snapshot;
 mod sockets;
 mod sse;
 mod subscriptions;

@@ -132,7 +132,8 @@ impl World {
     }
 }
 
-async fn connect(editor: &Client) -> String {
+/// Connects a social account of this editor: its id.
+pub async fn connect(editor: &Client) -> String {
     let input = json!({ "platform": "youtube", "displayName": "Shorts", "credentials": "c" });
     let payload = editor.mutate("connectSocialAccount", input, "socialAccount { id }").await.done();
     id_at(&payload, "/socialAccount/id")

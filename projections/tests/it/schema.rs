@@ -218,7 +218,7 @@ const FOREIGN_KEYS: [ForeignKey; 10] = [
 ];
 
 #[rustfmt::skip] // One entry a line.
-const SECONDARY_INDEXES: [Key; 20] = [
+const SECONDARY_INDEXES: [Key; 21] = [
     ("ix_users_role", "users", "role"),
     ("ix_users_is_active", "users", "is_active"),
     ("ix_oauth_accounts_user_id", "oauth_accounts", "user_id"),
@@ -239,6 +239,8 @@ const SECONDARY_INDEXES: [Key; 20] = [
     ("ix_publish_records_content_id", "publish_records", "content_id"),
     ("ix_publish_records_social_account_id", "publish_records", "social_account_id"),
     ("ix_publish_records_platform", "publish_records", "platform"),
+    // Not documented: an order of a list.
+    ("ix_publish_records_created_at", "publish_records", "created_at"),
 ];
 
 #[tokio::test]

@@ -1,7 +1,5 @@
 //! What the mutations of accounts answer.
 
-use std::marker::PhantomData;
-
 use async_graphql::parser::types::Field;
 use async_graphql::registry::Registry;
 use async_graphql::{
@@ -18,8 +16,8 @@ use uuid::Uuid;
 
 use crate::graphql::context::{App, Caller, ContextExt as _, Outcome};
 use crate::graphql::error::internal;
-use crate::graphql::loader;
-use crate::graphql::reader::RowKey;
+use crate::graphql::loader_in;
+use crate::graphql::plan::Plan;
 use crate::graphql::user::{Session, User, UserSettings};
 
 /// What became of an attempt to sign in, or to stay signed in.
@@ -81,9 +79,9 @@ impl AuthPayload {
     async fn user(&self, ctx: &Context<'_>) -> Result<Option<Oneself>> {
         let Some(id) = self.actor.user_id() else { return Ok(None) };
         let caller = Caller { actor: self.actor, ..ctx.caller().clone() };
-        let loader = loader(ctx.app(), &caller);
-        let key = RowKey::<UserRow>(id.0, PhantomData);
-        let Some(found) = loader.load_one(key).await.map_err(internal)? else { return Ok(None) };
+        let loader = loader_in(&ctx.loader().loader().snapshot, caller.actor);
+        let found = loader.loader().row(&Plan::of_row::<UserRow>(ctx), id.0).await;
+        let Some(found) = found.map_err(internal)? else { return Ok(None) };
         let mut data = Data::default();
         data.insert(caller);
         data.insert(loader);

@@ -17,15 +17,32 @@ use super::context::ContextExt as _;
 use super::media_asset::{MEDIA_ASSET_ORDER, MediaAsset};
 use super::page::{List, Nodes, Order, PageArgs};
 use super::pipeline_run::{PIPELINE_RUN_ORDER, PipelineRun};
+use super::plan::{Relation, ToMany, ToOne};
 use super::publish_record::{PUBLISH_RECORD_ORDER, PublishRecord};
 use super::reader::{Condition, Entity, Found};
 use super::scalars::{Position, uuid};
 use super::trend::Trend;
 use super::user::User;
 
+const TREND: ToOne<TrendRow> = ToOne::new("trend", "trend_id");
+const CREATED_BY: ToOne<UserRow> = ToOne::new("createdBy", "created_by");
+const MEDIA_ASSETS: ToMany<MediaAssetRow> =
+    ToMany::new("mediaAssets", "content_id", MEDIA_ASSET_ORDER);
+const PIPELINE_RUNS: ToMany<PipelineRunRow> =
+    ToMany::new("pipelineRuns", "content_id", PIPELINE_RUN_ORDER);
+const PUBLISH_RECORDS: ToMany<PublishRecordRow> =
+    ToMany::new("publishRecords", "content_id", PUBLISH_RECORD_ORDER);
+
 impl Entity for ContentRow {
     const AREA: Area = Area::Contents;
-    const OWNER: Option<&'static str> = Some("t.created_by");
+    const OWNER: Option<&'static str> = Some("{t}.created_by");
+    const RELATIONS: &'static [Relation] = &[
+        TREND.relation(),
+        CREATED_BY.relation(),
+        MEDIA_ASSETS.relation(),
+        PIPELINE_RUNS.relation(),
+        PUBLISH_RECORDS.relation(),
+    ];
 }
 
 /// Newest first.
@@ -75,11 +92,11 @@ impl Content {
     }
     /// The trend that it is about.
     async fn trend(&self, ctx: &Context<'_>) -> Result<Option<Trend>> {
-        Ok(ctx.row::<TrendRow>(self.0.row.trend_id).await?.map(Trend::from))
+        Ok(self.0.one(ctx, TREND, self.0.row.trend_id).await?.map(Trend::from))
     }
     /// Whose content it is.
     async fn created_by(&self, ctx: &Context<'_>) -> Result<Option<User>> {
-        Ok(ctx.row::<UserRow>(self.0.row.created_by).await?.map(User::from))
+        Ok(self.0.one(ctx, CREATED_BY, self.0.row.created_by).await?.map(User::from))
     }
     /// Its title.
     async fn title(&self) -> &str {
@@ -118,9 +135,7 @@ impl Content {
         last: Option<i32>,
         before: Option<String>,
     ) -> Result<Nodes<MediaAsset>> {
-        let args = PageArgs { after, before, first, last };
-        let list = List::<MediaAssetRow>::of("content_id", self.0.row.id, MEDIA_ASSET_ORDER);
-        list.page(ctx, args).await
+        self.0.many(ctx, MEDIA_ASSETS, PageArgs { after, before, first, last }).await
     }
     /// The runs of its stages, oldest generation first.
     async fn pipeline_runs(
@@ -131,9 +146,7 @@ impl Content {
         last: Option<i32>,
         before: Option<String>,
     ) -> Result<Nodes<PipelineRun>> {
-        let args = PageArgs { after, before, first, last };
-        let list = List::<PipelineRunRow>::of("content_id", self.0.row.id, PIPELINE_RUN_ORDER);
-        list.page(ctx, args).await
+        self.0.many(ctx, PIPELINE_RUNS, PageArgs { after, before, first, last }).await
     }
     /// The attempts to publish it, newest first.
     async fn publish_records(
@@ -144,9 +157,7 @@ impl Content {
         last: Option<i32>,
         before: Option<String>,
     ) -> Result<Nodes<PublishRecord>> {
-        let args = PageArgs { after, before, first, last };
-        let list = List::<PublishRecordRow>::of("content_id", self.0.row.id, PUBLISH_RECORD_ORDER);
-        list.page(ctx, args).await
+        self.0.many(ctx, PUBLISH_RECORDS, PageArgs { after, before, first, last }).await
     }
 }
 

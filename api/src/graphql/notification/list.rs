@@ -7,14 +7,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use orion_commands::policy::{Area, may_touch};
 use orion_commands::{Action, Actor};
 use orion_domain::values::{NotificationKind as DomainKind, UserId};
-use sqlx::{PgPool, Postgres, QueryBuilder};
+use sqlx::{FromRow, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::{COLUMNS, Notification, NotificationKind, NotificationRow};
 use crate::graphql::context::{App, ContextExt as _, PROJECTED_WITHIN};
 use crate::graphql::error::{bad_input, coded, internal};
-use crate::graphql::page::{TotalCount, page_size};
+use crate::graphql::page::{Total, TotalCount, page_size};
 use crate::graphql::scalars::{Position, uuid};
+use crate::graphql::snapshot::Snapshot;
 
 /// Which notifications a list shows.
 #[derive(InputObject, Clone, Debug, Default)]
@@ -58,16 +59,16 @@ impl Selection {
         }
     }
 
-    async fn count(&self, pool: &PgPool) -> Result<i64, sqlx::Error> {
+    async fn count(&self, snapshot: &Snapshot) -> Result<i64, sqlx::Error> {
         let mut sql = QueryBuilder::new("SELECT count(*)");
         self.push(&mut sql);
-        sql.build_query_scalar().fetch_one(pool).await
+        snapshot.value(&mut sql).await
     }
 
     /// The rows between two places, the newest first or, counted from the end, last.
     async fn rows(
         &self,
-        pool: &PgPool,
+        snapshot: &Snapshot,
         (after, before): (Option<i64>, Option<i64>),
         from_end: bool,
         limit: i64,
@@ -86,20 +87,22 @@ impl Selection {
             " ORDER BY position DESC LIMIT "
         });
         sql.push_bind(limit);
-        sql.build_query_as().fetch_all(pool).await
+        snapshot.rows(&mut sql).await?.iter().map(FromRow::from_row).collect()
     }
 }
 
 /// How many notifications of a user are unread.
-pub(super) async fn unread_count(pool: &PgPool, user_id: UserId) -> Result<i64, sqlx::Error> {
-    Selection { user_id, kinds: None, unread: Some(true) }.count(pool).await
+pub(super) async fn unread_count(snapshot: &Snapshot, user_id: UserId) -> Result<i64, sqlx::Error> {
+    Selection { user_id, kinds: None, unread: Some(true) }.count(snapshot).await
 }
 
 /// A notification by its id, if the caller may see it.
 pub async fn find(ctx: &Context<'_>, id: Uuid) -> Result<Option<Notification>> {
-    let sql = format!("SELECT {COLUMNS} FROM projection.notifications WHERE id = $1");
-    let row: Option<NotificationRow> =
-        sqlx::query_as(&sql).bind(id).fetch_optional(&ctx.app().pool).await.map_err(internal)?;
+    let mut sql =
+        QueryBuilder::new(format!("SELECT {COLUMNS} FROM projection.notifications WHERE id = "));
+    sql.push_bind(id);
+    let rows = ctx.snapshot().rows(&mut sql).await.map_err(internal)?;
+    let row = rows.first().map(NotificationRow::from_row).transpose().map_err(internal)?;
     let actor = ctx.caller().actor;
     let visible =
         |row: &NotificationRow| may_touch(&actor, Area::Accounts, Some(UserId(row.user_id)));
@@ -171,7 +174,7 @@ impl NotificationQuery {
         let limit = i64::from(size) + 1;
         let mut rows = match &selection {
             Some(selection) => {
-                let rows = selection.rows(&ctx.app().pool, (after, before), from_end, limit);
+                let rows = selection.rows(ctx.snapshot(), (after, before), from_end, limit);
                 rows.await.map_err(internal)?
             }
             None => Vec::new(),
@@ -186,15 +189,15 @@ impl NotificationQuery {
         if from_end {
             rows.reverse();
         }
-        let total = TotalCount(Box::new(move |ctx| {
+        let total = TotalCount(Total::Unknown(Box::new(move |ctx| {
             let selection = selection.clone();
             Box::pin(async move {
                 match selection {
-                    Some(selection) => selection.count(&ctx.app().pool).await.map_err(internal),
+                    Some(selection) => selection.count(ctx.snapshot()).await.map_err(internal),
                     None => Ok(0),
                 }
             })
-        }));
+        })));
         let mut connection = Connection::with_additional_fields(has_previous, has_next, total);
         let edge = |notification: Notification| {
             Edge::new(NotificationCursor(notification.row.position), notification)

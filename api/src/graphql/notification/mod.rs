@@ -123,7 +123,7 @@ impl Notification {
     /// The content, where it is about one that the caller may see.
     async fn content(&self, ctx: &Context<'_>) -> Result<Option<Content>> {
         match self.row.content_id {
-            Some(id) => Ok(ctx.row::<ContentRow>(id).await?.map(Content::from)),
+            Some(id) => Ok(ctx.load::<ContentRow>(id).await?.map(Content::from)),
             None => Ok(None),
         }
     }
@@ -134,7 +134,7 @@ impl Notification {
     /// The trend that was detected, or that the content was drafted from.
     async fn trend(&self, ctx: &Context<'_>) -> Result<Option<Trend>> {
         match self.row.trend_id {
-            Some(id) => Ok(ctx.row::<TrendRow>(id).await?.map(Trend::from)),
+            Some(id) => Ok(ctx.load::<TrendRow>(id).await?.map(Trend::from)),
             None => Ok(None),
         }
     }
@@ -145,7 +145,7 @@ impl Notification {
     /// The run of the stage, where it is about one that the caller may see.
     async fn run(&self, ctx: &Context<'_>) -> Result<Option<PipelineRun>> {
         match self.row.run_id {
-            Some(id) => Ok(ctx.row::<PipelineRunRow>(id).await?.map(PipelineRun::from)),
+            Some(id) => Ok(ctx.load::<PipelineRunRow>(id).await?.map(PipelineRun::from)),
             None => Ok(None),
         }
     }
@@ -156,7 +156,7 @@ impl Notification {
     /// The session, where it is about one.
     async fn session(&self, ctx: &Context<'_>) -> Result<Option<Session>> {
         match self.row.session_id {
-            Some(id) => Ok(ctx.row::<SessionRow>(id).await?.map(Session::from)),
+            Some(id) => Ok(ctx.load::<SessionRow>(id).await?.map(Session::from)),
             None => Ok(None),
         }
     }

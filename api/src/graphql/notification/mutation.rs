@@ -4,6 +4,7 @@ use async_graphql::{ComplexObject, Context, ID, InputObject, Object, Result, Sim
 use orion_commands::{Action, Actor, MarkNotificationsRead, Refusal};
 use orion_domain::user::MARKED_READ_MAX;
 use orion_domain::values::NotificationId;
+use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 use super::list::unread_count;
@@ -38,7 +39,7 @@ impl MarkNotificationsReadPayload {
     /// How many of the caller's notifications are unread now.
     async fn unread_count(&self, ctx: &Context<'_>) -> Result<i64> {
         match ctx.caller().actor.user_id() {
-            Some(user_id) => unread_count(&ctx.app().pool, user_id).await.map_err(internal),
+            Some(user_id) => unread_count(ctx.snapshot(), user_id).await.map_err(internal),
             None => Ok(0),
         }
     }
@@ -83,16 +84,16 @@ impl NotificationMutation {
 /// Refuses ids that name no notification of the caller. The domain does not know them: they are made
 /// by the projection.
 async fn refuse_strange(ctx: &Context<'_>, actor: &Actor, ids: &[Uuid]) -> Result<Option<Refusal>> {
-    let sql = "SELECT EXISTS (
-                   SELECT FROM unnest($1::uuid[]) AS wanted (id)
-                   WHERE NOT EXISTS (SELECT FROM projection.notifications n
-                                     WHERE n.id = wanted.id AND n.user_id = $2))";
-    let is_strange: bool = sqlx::query_scalar(sql)
-        .bind(ids)
-        .bind(actor.user_id().map(|id| id.0))
-        .fetch_one(&ctx.app().pool)
-        .await
-        .map_err(internal)?;
+    let mut sql = QueryBuilder::new("SELECT EXISTS (SELECT FROM unnest(");
+    sql.push_bind(ids).push(
+        ") AS wanted (id)
+          WHERE NOT EXISTS (SELECT FROM projection.notifications n
+                            WHERE n.id = wanted.id AND n.user_id = ",
+    );
+    sql.push_bind(actor.user_id().map(|id| id.0)).push("))");
+    // As it is now, not as a mutation before this one has shown it.
+    ctx.snapshot().end().await;
+    let is_strange: bool = ctx.snapshot().value(&mut sql).await.map_err(internal)?;
     let refusal = || Refusal::new("NOT_FOUND", "there is no such notification").at("ids");
     Ok(is_strange.then(refusal))
 }

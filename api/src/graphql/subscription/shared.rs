@@ -104,6 +104,8 @@ fn read<T: Entity>(
     async move {
         let keys: Vec<_> = ids.into_iter().map(|id| RowKey::<T>(id, PhantomData)).collect();
         let mut rows = loader.load_many(keys.clone()).await?;
+        // What is selected below them is read in another, when the event is answered.
+        loader.loader().snapshot.end().await;
         let found: Vec<_> = keys.iter().filter_map(|key| rows.remove(key)).collect();
         Ok(Arc::new(found) as Arc<dyn Any + Send + Sync>)
     }

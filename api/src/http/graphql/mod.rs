@@ -23,7 +23,7 @@ use super::socket;
 use super::{Sender, Shared, caller};
 use crate::auth::AuthError;
 use crate::graphql::began::Began;
-use crate::graphql::context::{Caller, read_position};
+use crate::graphql::context::Caller;
 use crate::graphql::error::{bad_input, coded, internal};
 use crate::graphql::limits::retry_after_ms;
 use crate::graphql::request_of;
@@ -176,20 +176,16 @@ async fn answer(shared: &Shared, caller: Caller, mut request: Request) -> Answer
 }
 
 /// Runs a query or a mutation.
-pub(super) async fn execute(shared: &Shared, caller: Caller, mut request: Request) -> Response {
-    // A query is not older than the position read before it; what a mutation did is in the one after.
-    let is_mutation = kind_of(&mut request) == Some(OperationType::Mutation);
-    let before = read_position(&shared.app);
+pub(super) async fn execute(shared: &Shared, caller: Caller, request: Request) -> Response {
     let mut response = match checked(request) {
-        Ok(request) => shared.schema.execute(request_of(request, &shared.app, caller)).await,
+        Ok(request) => shared.schema.execute(request_of(request, caller)).await,
         Err(error) => refusal(error),
     };
     let waits = response.errors.iter().map(|error| retry_after_ms(error.extensions.as_ref()));
     if let Some(wait_ms) = waits.flatten().max() {
         response.http_headers.insert(RETRY_AFTER, seconds(wait_ms).into());
     }
-    let position = if is_mutation { read_position(&shared.app) } else { before };
-    response.extension("position", async_graphql::Value::from(position.to_string()))
+    response
 }
 
 /// A request whose variables have the values that they must have.

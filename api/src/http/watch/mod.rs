@@ -75,7 +75,6 @@ impl Told {
 /// All who watch at this server.
 pub struct Watches {
     schema: OrionSchema,
-    app: App,
     groups: Mutex<HashMap<Key, Weak<Group>>>,
 }
 
@@ -102,8 +101,8 @@ impl Drop for Counted {
 
 impl Watches {
     /// Nobody watches yet.
-    pub fn new(schema: OrionSchema, app: App) -> Arc<Self> {
-        Arc::new(Self { schema, app, groups: Mutex::default() })
+    pub fn new(schema: OrionSchema) -> Arc<Self> {
+        Arc::new(Self { schema, groups: Mutex::default() })
     }
 
     /// The answers to a subscription, while the rights of the one who asks last. The end of rights is
@@ -241,7 +240,7 @@ impl Watches {
         session.insert(run.clone());
         session.insert(began.clone());
         session.insert(caller.clone());
-        let request = request_of(request, &self.app, caller.clone());
+        let request = request_of(request, caller.clone());
         self.schema.execute_stream_with_session_data(request, Arc::new(session))
     }
 
