@@ -7,9 +7,12 @@
 
 mod apply;
 mod check;
+mod copy;
 mod notifications;
+mod place;
 mod progress;
 mod projector;
+mod rebuild;
 mod table;
 pub mod tables;
 mod trace;
@@ -18,6 +21,7 @@ pub use check::{CheckError, Difference, check};
 pub use notifications::check_notifications;
 pub use progress::{Checkpoint, Progress, ProgressError, Status, checkpoint, resume};
 pub use projector::Projector;
+pub use rebuild::{RebuildError, Rebuilt, materialize, rebuild};
 pub use table::Table;
 
 /// The name of the projection that builds the documented tables.

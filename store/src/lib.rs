@@ -15,6 +15,7 @@ pub mod log;
 mod record;
 mod rotation;
 mod selection;
+mod streams;
 mod tail;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -30,5 +31,6 @@ pub use log::Log;
 pub use record::{Fact, Metadata, Position, RecordedEvent, StreamId};
 pub use rotation::{rewrap_keys, rotate_claims_key};
 pub use selection::Selection;
+pub use streams::{StreamRange, StreamReader, ranges};
 pub use tail::Tail;
 pub use vault::{KeyRing, ReadError, Vault};

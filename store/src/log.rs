@@ -338,6 +338,11 @@ pub(crate) struct EventRow {
 }
 
 impl EventRow {
+    /// Aggregate type, id and sequence, as the database has them.
+    pub(crate) fn place_in_stream(&self) -> (String, String, i64) {
+        (self.aggregate_type.clone(), self.aggregate_id.clone(), self.sequence)
+    }
+
     pub(crate) fn into_event(self) -> Result<RecordedEvent, StoreError> {
         let malformed = || StoreError::Malformed { position: Position(self.position) };
         let metadata: BTreeMap<String, String> =
