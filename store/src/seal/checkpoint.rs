@@ -9,6 +9,7 @@ use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use sha2::{Digest as _, Sha256};
 
 use super::merkle::Hash;
+use crate::keys::parse_key;
 
 /// Whose log it is; also the name of its key.
 pub const ORIGIN: &str = "orion/log";
@@ -80,8 +81,22 @@ impl LogPublicKey {
         format!("{ORIGIN}+{}+{key}", hex::encode(self.id()))
     }
 
+    /// Reads keys as they are published: what [`Self::text`] has written, one on each line. `None` if there
+    /// is none, or something else.
+    pub fn parse_all(text: &str) -> Option<Vec<Self>> {
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let keys: Option<Vec<Self>> = lines.map(Self::parse).collect();
+        keys.filter(|keys| !keys.is_empty())
+    }
+
+    /// An earlier key as a setting has it: its seed, or only the public key.
+    pub fn parse_setting(text: &str) -> Option<Self> {
+        let of_seed = || parse_key(text).map(|seed| LogKey::from_seed(&seed).public());
+        Self::parse(text).or_else(of_seed)
+    }
+
     /// Reads what [`Self::text`] has written.
-    pub fn parse(text: &str) -> Option<Self> {
+    fn parse(text: &str) -> Option<Self> {
         let mut parts = text.trim().splitn(3, '+');
         let (name, id, key) = (parts.next()?, parts.next()?, parts.next()?);
         let bytes = BASE64.decode(key).ok()?;
@@ -92,8 +107,12 @@ impl LogPublicKey {
     }
 
     fn id(&self) -> [u8; 4] {
+        self.id_named(ORIGIN)
+    }
+
+    fn id_named(&self, name: &str) -> [u8; 4] {
         let hash = Sha256::new()
-            .chain_update(ORIGIN)
+            .chain_update(name)
             .chain_update([b'\n', ED25519])
             .chain_update(self.0.as_bytes())
             .finalize();
@@ -101,11 +120,9 @@ impl LogPublicKey {
     }
 
     fn has_signed(&self, text: &str, line: &str) -> bool {
-        let Some(signed) = line.strip_prefix(SIGNATURE).and_then(|line| line.strip_prefix(ORIGIN))
-        else {
-            return false;
-        };
-        let Ok(bytes) = BASE64.decode(signed.trim_start()) else { return false };
+        let signed = line.strip_prefix(SIGNATURE).and_then(|line| line.strip_prefix(ORIGIN));
+        let Some(signed) = signed.and_then(|line| line.strip_prefix(' ')) else { return false };
+        let Ok(bytes) = BASE64.decode(signed) else { return false };
         let Some((id, signature)) = bytes.split_first_chunk::<4>() else { return false };
         let Ok(signature) = Signature::from_slice(signature) else { return false };
         *id == self.id() && self.0.verify_strict(text.as_bytes(), &signature).is_ok()
@@ -117,7 +134,8 @@ impl Checkpoint {
         format!("{ORIGIN}\n{}\n{}\n", self.size, BASE64.encode(self.root))
     }
 
-    /// Reads a checkpoint that one of these keys has signed.
+    /// Reads a checkpoint that one of these keys has signed. Signatures of others, such as witnesses, may
+    /// stand beside it.
     pub fn open(note: &str, keys: &[LogPublicKey]) -> Result<Self, CheckpointError> {
         let (text, signatures) = note.split_once("\n\n").ok_or(CheckpointError::Malformed)?;
         let text = format!("{text}\n");
@@ -167,15 +185,44 @@ mod tests {
             open(&note.replace("orion/log\n42", "other/log\n42")),
             Err(CheckpointError::Malformed)
         );
+        assert_eq!(open(&note.replace("\n\n", "\nmore\n\n")), Err(CheckpointError::Malformed));
+        assert_eq!(open(&note.replace("log ", "log  ")), Err(CheckpointError::Unsigned));
         assert_eq!(open(""), Err(CheckpointError::Malformed));
         assert_eq!(open(&note[..note.len() - 20]), Err(CheckpointError::Unsigned));
     }
 
     #[test]
-    fn a_public_key_is_read_as_it_is_written() {
-        let public = key(1).public();
+    fn witnesses_may_sign_too() {
+        let witness = "\u{2014} witness.example AAAAAABBBBCCCC=\n";
+        let note = format!("{}{witness}", key(1).sign(&HEAD));
+        assert_eq!(Checkpoint::open(&note, &[key(1).public()]), Ok(HEAD));
+    }
+
+    #[test]
+    fn public_keys_are_read_as_they_are_written() {
+        let (public, other) = (key(1).public(), key(2).public());
         assert_eq!(LogPublicKey::parse(&public.text()), Some(public.clone()));
         assert_eq!(LogPublicKey::parse(&public.text().replace("orion/log", "other")), None);
-        assert_eq!(LogPublicKey::parse("nonsense"), None);
+        let both = format!("{}\n\n{}\n", public.text(), other.text());
+        assert_eq!(LogPublicKey::parse_all(&both), Some(vec![public.clone(), other]));
+        assert_eq!(LogPublicKey::parse_all(&format!("{}\nnonsense", public.text())), None);
+        assert_eq!(LogPublicKey::parse_all(""), None);
+        assert_eq!(LogPublicKey::parse_setting(&public.text()), Some(public.clone()));
+        assert_eq!(LogPublicKey::parse_setting(&BASE64.encode([1; 32])), Some(public));
+    }
+
+    /// The example in the documentation of Go's signed notes: its key, id and signature are ours to check.
+    #[test]
+    fn a_published_note_is_understood() {
+        let key = BASE64.decode("ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW").unwrap();
+        let key = VerifyingKey::from_bytes(key[1..].try_into().unwrap()).unwrap();
+        assert_eq!(hex::encode(LogPublicKey(key).id_named("PeterNeumann")), "c74f20a3");
+        let signed = "x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=";
+        let signed = BASE64.decode(signed).unwrap();
+        assert_eq!(hex::encode(&signed[..4]), "c74f20a3");
+        let text = "If you think cryptography is the answer to your problem,\n\
+                    then you don't know what your problem is.\n";
+        let signature = Signature::from_slice(&signed[4..]).unwrap();
+        key.verify_strict(text.as_bytes(), &signature).unwrap();
     }
 }

@@ -11,6 +11,7 @@ const PREFIX: &[u8] = b"orion event 1\n";
 
 /// An event as the table keeps it, with nothing parsed: JSON has many texts for one value.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct StoredEvent {
     /// `position`.
     pub position: i64,
@@ -32,14 +33,16 @@ pub struct StoredEvent {
     pub recorded_at_us: i64,
 }
 
-/// The columns of a [`StoredEvent`].
-pub(crate) const STORED_COLUMNS: &str = "position, aggregate_type, aggregate_id, sequence, event_type, \
+/// The columns of a [`StoredEvent`]. A time that no event of Orion has, such as `infinity`, is the nearest
+/// number that there is: it must be found, and not stop who reads.
+pub(super) const STORED_COLUMNS: &str = "position, aggregate_type, aggregate_id, sequence, event_type, \
      event_version, payload::text AS payload, metadata::text AS metadata, \
-     (extract(epoch FROM recorded_at) * 1000000)::bigint AS recorded_at_us";
+     greatest(least(extract(epoch FROM recorded_at) * 1000000, 9223372036854775807), \
+         -9223372036854775808)::bigint AS recorded_at_us";
 
 impl StoredEvent {
     /// Its place in the log.
-    pub fn position(&self) -> Position {
+    pub(super) fn position(&self) -> Position {
         Position(self.position)
     }
 
@@ -135,5 +138,6 @@ mod tests {
         assert_eq!(hex::encode(event().leaf_hash()), FROZEN);
     }
 
-    const FROZEN: &str = "";
+    /// Computed by another program, from the description in `docs/proofs.md`.
+    const FROZEN: &str = "b3d4bde4c7837c406d39a8556b4c6914db9a214872a5cd4cdcbed86949db1f97";
 }

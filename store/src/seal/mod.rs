@@ -16,4 +16,4 @@ pub use leaf::StoredEvent;
 pub use merkle::Hash;
 pub use proof::{Proof, ProofError, prove};
 pub use sealer::{newest_checkpoint, run_sealer};
-pub use verify::{Fault, Verdict, verify};
+pub use verify::{Fault, Verdict, Verification};

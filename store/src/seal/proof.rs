@@ -38,7 +38,7 @@ pub enum ProofError {
     #[error("the event at position {0} is not sealed yet")]
     NotSealed(Position),
     /// The tree's nodes are not all there.
-    #[error("the tree has no hashes for position {0}; run verify")]
+    #[error("position {0}: hashes of the tree are missing")]
     Incomplete(Position),
     /// The file is of another kind.
     #[error("the file is not a proof of format {FORMAT}")]
@@ -47,14 +47,26 @@ pub enum ProofError {
     #[error("the checkpoint: {0}")]
     Checkpoint(#[from] CheckpointError),
     /// The event is not the one that was sealed, or the path was changed.
-    #[error("the event and the path do not lead to the sealed root")]
-    Mismatch,
+    #[error("position {0}: the event is not the one that was sealed")]
+    Mismatch(Position),
     /// The database failed.
     #[error("reading the log")]
     Store(#[from] StoreError),
 }
 
+impl ProofError {
+    /// True where something is wrong with what was to be proved, and not with the question or the database.
+    pub fn is_fault(&self) -> bool {
+        match self {
+            Self::Incomplete(_) | Self::Checkpoint(_) | Self::Mismatch(_) => true,
+            Self::NoEvent(_) | Self::NotSealed(_) | Self::Format | Self::Store(_) => false,
+        }
+    }
+}
+
 /// Makes the proof of an event, under the newest seal.
+///
+/// What is read may be of different moments: sealed hashes never change.
 pub async fn prove(pool: &PgPool, position: Position) -> Result<Proof, ProofError> {
     let failed = || StoreError::database("reading the log for a proof");
     let mut connection = pool.acquire().await.map_err(failed())?;
@@ -65,34 +77,47 @@ pub async fn prove(pool: &PgPool, position: Position) -> Result<Proof, ProofErro
             .await
             .map_err(failed())?;
     let event = event.ok_or(ProofError::NoEvent(position))?;
-    let seal: Option<(i64, String)> =
-        sqlx::query_as("SELECT size, checkpoint FROM seals ORDER BY size DESC LIMIT 1")
+    let seal: Option<(i64, Vec<u8>, String)> =
+        sqlx::query_as("SELECT size, root, checkpoint FROM seals ORDER BY size DESC LIMIT 1")
             .fetch_optional(&mut *connection)
             .await
             .map_err(failed())?;
-    let (size, checkpoint) =
-        seal.filter(|(size, _)| *size >= position.0).ok_or(ProofError::NotSealed(position))?;
+    let (size, root, checkpoint) =
+        seal.filter(|(size, ..)| *size >= position.0).ok_or(ProofError::NotSealed(position))?;
     let (index, size) = ((position.0 - 1).cast_unsigned(), size.cast_unsigned());
     let tiles = Tiles::for_ranges(&mut connection, &path(index, size)).await.map_err(failed())?;
     let hashes = tiles.proof(index, size).ok_or(ProofError::Incomplete(position))?;
+    // What proves nothing is not handed out.
+    let proved = root_from_path(index, size, &event.leaf_hash(), &hashes);
+    if proved.is_none_or(|proved| proved.as_slice() != root) {
+        return Err(ProofError::Mismatch(position));
+    }
     let path = hashes.iter().map(|hash| BASE64.encode(hash)).collect();
     Ok(Proof { format: FORMAT.to_owned(), event, path, checkpoint })
 }
 
 impl Proof {
+    /// Reads the file that a proof is.
+    pub fn parse(text: &str) -> Result<Self, ProofError> {
+        let proof: Self = serde_json::from_str(text).map_err(|_| ProofError::Format)?;
+        if proof.format == FORMAT { Ok(proof) } else { Err(ProofError::Format) }
+    }
+
+    /// The file: JSON, one member on each line.
+    pub fn text(&self) -> Result<String, StoreError> {
+        Ok(serde_json::to_string_pretty(self)?)
+    }
+
     /// Checks the proof against the keys of the log; no database is needed. Gives the head that
     /// the event is proved under.
     pub fn verify(&self, keys: &[LogPublicKey]) -> Result<Checkpoint, ProofError> {
-        if self.format != FORMAT {
-            return Err(ProofError::Format);
-        }
         let checkpoint = Checkpoint::open(&self.checkpoint, keys)?;
-        let index = u64::try_from(self.event.position - 1).map_err(|_| ProofError::Mismatch)?;
+        let mismatch = || ProofError::Mismatch(self.event.position());
+        let index = self.event.position.checked_sub(1).and_then(|index| u64::try_from(index).ok());
         let hash = |text: &String| Hash::try_from(BASE64.decode(text).ok()?).ok();
         let hashes: Option<Vec<Hash>> = self.path.iter().map(hash).collect();
-        let root = hashes.and_then(|hashes| {
-            root_from_path(index, checkpoint.size, &self.event.leaf_hash(), &hashes)
-        });
-        if root == Some(checkpoint.root) { Ok(checkpoint) } else { Err(ProofError::Mismatch) }
+        let (index, hashes) = index.zip(hashes).ok_or_else(mismatch)?;
+        let root = root_from_path(index, checkpoint.size, &self.event.leaf_hash(), &hashes);
+        if root == Some(checkpoint.root) { Ok(checkpoint) } else { Err(mismatch()) }
     }
 }

@@ -45,6 +45,17 @@ impl Tiles {
         Self::load(connection, ids).await
     }
 
+    /// The tiles that have the hashes of these leaves.
+    pub async fn for_leaves(
+        connection: &mut PgConnection,
+        start: u64,
+        end: u64,
+    ) -> Result<Self, sqlx::Error> {
+        let tiles = start / TILE_HASHES..end.div_ceil(TILE_HASHES);
+        let ids = tiles.map(|index| (0, index.cast_signed())).collect();
+        Self::load(connection, if start < end { ids } else { BTreeSet::new() }).await
+    }
+
     /// The tiles on the right edge of a tree, to let it grow.
     pub async fn edge(connection: &mut PgConnection, size: u64) -> Result<Self, sqlx::Error> {
         let mut ids = BTreeSet::new();
@@ -56,7 +67,18 @@ impl Tiles {
                 ids.insert((level, ((nodes - 1) / TILE_HASHES).cast_signed()));
             }
         }
-        Self::load(connection, ids).await
+        let mut tiles = Self::load(connection, ids).await?;
+        tiles.cut(size);
+        Ok(tiles)
+    }
+
+    /// Leaves only what is there in a tree of this size: the next leaves take the places behind it.
+    fn cut(&mut self, size: u64) {
+        for ((level, index), tile) in &mut self.0 {
+            let nodes = size >> (u32::from(level.unsigned_abs()) * TILE_LEVELS);
+            let before = index.unsigned_abs() * TILE_HASHES;
+            tile.truncate(usize::try_from(nodes.saturating_sub(before)).unwrap_or(usize::MAX));
+        }
     }
 
     async fn load(
@@ -129,7 +151,7 @@ impl Tiles {
     /// Keeps the tiles.
     pub async fn save(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let (mut levels, mut indexes, mut hashes) = (Vec::new(), Vec::new(), Vec::new());
-        for ((level, index), tile) in &self.0 {
+        for ((level, index), tile) in self.0.iter().filter(|(_, tile)| !tile.is_empty()) {
             levels.push(*level);
             indexes.push(*index);
             hashes.push(tile.concat());
@@ -154,12 +176,16 @@ mod tests {
     use super::super::merkle::leaf_hash;
     use super::*;
 
+    fn leaf_at(index: u64) -> Hash {
+        leaf_hash(&index.to_be_bytes())
+    }
+
     /// Across the edges of tiles of two levels, tiles and frontier agree on every root and proof.
     #[test]
     fn tiles_know_what_the_frontier_knows() {
         let (mut tiles, mut frontier) = (Tiles::default(), Frontier::default());
         for index in 0..70_000_u64 {
-            let leaf = leaf_hash(&index.to_be_bytes());
+            let leaf = leaf_at(index);
             tiles.push(index, leaf);
             frontier.push(leaf);
             let size = index + 1;
@@ -174,5 +200,21 @@ mod tests {
             }
         }
         assert_eq!(tiles.root(0, 70_001), None);
+    }
+
+    /// Hashes that are left over from a tree that was longer do not get into the new one.
+    #[test]
+    fn a_tree_that_was_cut_grows_as_if_it_had_never_been_longer() {
+        for (size, then) in [(0, 3), (1, 256), (255, 300), (256, 257), (256, 600), (70, 66_000)] {
+            let (mut tiles, mut frontier) = (Tiles::default(), Frontier::default());
+            (0..66_000).for_each(|index| tiles.push(index, leaf_at(index + 1_000_000)));
+            tiles.cut(0);
+            (0..size).for_each(|index| tiles.push(index, leaf_at(index)));
+            (size..66_000).for_each(|index| tiles.push(index, leaf_at(index + 1_000_000)));
+            tiles.cut(size);
+            (size..then).for_each(|index| tiles.push(index, leaf_at(index)));
+            (0..then).for_each(|index| frontier.push(leaf_at(index)));
+            assert_eq!(tiles.frontier(then), Some(frontier), "from {size} to {then}");
+        }
     }
 }
