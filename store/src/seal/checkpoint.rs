@@ -130,8 +130,13 @@ impl LogPublicKey {
 }
 
 impl Checkpoint {
+    /// The root as it stands in the signed text: base64.
+    pub fn root_text(&self) -> String {
+        BASE64.encode(self.root)
+    }
+
     fn text(&self) -> String {
-        format!("{ORIGIN}\n{}\n{}\n", self.size, BASE64.encode(self.root))
+        format!("{ORIGIN}\n{}\n{}\n", self.size, self.root_text())
     }
 
     /// Reads a checkpoint that one of these keys has signed. Signatures of others, such as witnesses, may

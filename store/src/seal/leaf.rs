@@ -1,6 +1,6 @@
 //! What a seal covers of an event: all of it, byte by byte. `docs/proofs.md` describes the format.
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
 
 use super::merkle::{Hash, leaf_hash};
@@ -46,6 +46,11 @@ impl StoredEvent {
         Position(self.position)
     }
 
+    /// When it was appended, if that is a time.
+    pub fn recorded_at(&self) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp_micros(self.recorded_at_us)
+    }
+
     /// The event with its metadata parsed; `None` where ids or metadata are none that Orion writes.
     pub(super) fn to_recorded(&self) -> Option<RecordedEvent> {
         Some(RecordedEvent {
@@ -57,7 +62,7 @@ impl StoredEvent {
             event_version: self.event_version.clone(),
             payload: self.payload.clone(),
             metadata: serde_json::from_str(&self.metadata).ok()?,
-            recorded_at: DateTime::from_timestamp_micros(self.recorded_at_us)?,
+            recorded_at: self.recorded_at()?,
         })
     }
 
