@@ -98,10 +98,20 @@ fn split(leaves: u64) -> u64 {
     1 << (leaves - 1).ilog2()
 }
 
-/// The root of some leaves by the roots of their perfect subtrees, from the left.
+/// The root of some leaves by the roots of their perfect subtrees, from the left, each smaller than the one before.
 pub(super) fn root_of(subtrees: &[Hash]) -> Hash {
     let from_the_right = subtrees.iter().rev().copied();
     from_the_right.reduce(|right, left| node_hash(&left, &right)).unwrap_or_else(empty_root)
+}
+
+/// The root of a perfect subtree by nodes of one level; there are as many as a power of two.
+pub(super) fn perfect_root(nodes: &[Hash]) -> Hash {
+    let mut level = nodes.to_vec();
+    while level.len() > 1 {
+        let (pairs, _) = level.as_chunks::<2>();
+        level = pairs.iter().map(|[left, right]| node_hash(left, right)).collect();
+    }
+    level.first().copied().unwrap_or_else(empty_root)
 }
 
 /// The root that a proof leads to; `None` when it has not as many hashes as it must.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
 
-use super::merkle::{Frontier, Hash, path, perfect_subtrees, root_of};
+use super::merkle::{Frontier, Hash, path, perfect_root, perfect_subtrees, root_of};
 
 /// How many levels of the tree one tile spans.
 const TILE_LEVELS: u32 = 8;
@@ -111,7 +111,7 @@ impl Tiles {
 
     fn subtree(&self, level: u32, index: u64) -> Option<Hash> {
         let (tile, offset, count) = place(level, index);
-        Some(root_of(self.0.get(&tile)?.get(offset..offset + count)?))
+        Some(perfect_root(self.0.get(&tile)?.get(offset..offset + count)?))
     }
 
     /// The hash of one leaf.
@@ -142,7 +142,7 @@ impl Tiles {
                 return;
             }
             // Full: its root is a hash of the level above.
-            hash = root_of(tile);
+            hash = perfect_root(tile);
             index /= TILE_HASHES;
             level += 1;
         }
