@@ -2,16 +2,21 @@
 //! command, for the crate that does is not among its dependencies.
 
 mod keys;
+mod log_keys;
+mod seals;
+mod status;
 mod verbs;
 
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use orion_store::open_database;
+use sqlx::PgPool;
 
-use self::keys::MasterKeySettings;
+use self::keys::{MasterKeyError, MasterKeySettings};
+use self::log_keys::LogKeySettings;
 
 /// A difference or fault was found.
 const FOUND: u8 = 1;
@@ -34,14 +39,31 @@ struct Args {
     #[command(flatten)]
     keys: MasterKeySettings,
 
+    #[command(flatten)]
+    log_keys: LogKeySettings,
+
     #[command(subcommand)]
     verb: Verb,
 }
 
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Shows the head of the log, and each projection's position, lag and error.
-    Status,
+    /// Shows the head of the log, how far it is sealed, and each projection's position, lag and error.
+    #[command(after_help = "Example: orion-replay status --format json")]
+    Status {
+        /// How it is written.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
     /// Lets a stopped projection try its event again, after the fix is deployed.
     Resume {
         /// The projection's name, as `status` shows it.
@@ -53,11 +75,41 @@ enum Verb {
         #[arg(long)]
         show_personal: bool,
     },
+    /// Recomputes the tree of all events and compares it with what was signed; names what is wrong, by position.
+    #[command(after_help = "Example: orion-replay verify --checkpoint kept.txt --key log-key.txt")]
+    Verify {
+        /// A checkpoint that was kept elsewhere: without one, a log that was cut off together with its
+        /// checkpoints looks whole.
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Option<PathBuf>,
+        /// The log's public keys, as `/.well-known/orion-log-key` gives them; unset: those of the settings.
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+        /// How the findings are written.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Prints a proof that an event is in the log: a file that convinces whoever has the public key.
+    #[command(after_help = "Example: orion-replay prove 42 > 42.proof")]
+    Prove {
+        /// The event's position.
+        #[arg(value_parser = clap::value_parser!(i64).range(1..))]
+        position: i64,
+    },
+    /// Checks a proof; needs the file and the public key, and no database.
+    #[command(after_help = "Example: orion-replay verify-proof 42.proof --key log-key.txt")]
+    VerifyProof {
+        /// What `prove` has printed.
+        file: PathBuf,
+        /// The log's public keys, as `/.well-known/orion-log-key` gives them; unset: those of the settings.
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return unusable(&error),
     };
@@ -70,17 +122,36 @@ fn main() -> ExitCode {
 
 /// True when all is well.
 async fn run(args: Args) -> Result<bool, Box<dyn Error>> {
-    let database = open_database(args.database_url, &args.data_dir).await?;
-    let outcome = match args.verb {
-        Verb::Status => verbs::status(&database.pool).await,
-        Verb::Resume { projection } => verbs::resume(&database.pool, &projection).await,
-        Verb::Check { show_personal } => match args.keys.load(&args.data_dir) {
-            Ok(masters) => verbs::check(&database.pool, masters, show_personal).await,
-            Err(error) => Err(error.into()),
-        },
-    };
+    if let Verb::VerifyProof { file, key } = &args.verb {
+        let keys = args.log_keys.load(&args.data_dir, key.as_deref())?;
+        return seals::verify_proof(file, &keys);
+    }
+    let database = open_database(args.database_url.clone(), &args.data_dir).await?;
+    let outcome = perform(&database.pool, args).await;
     database.close().await?;
     outcome
+}
+
+/// What needs a database.
+async fn perform(pool: &PgPool, args: Args) -> Result<bool, Box<dyn Error>> {
+    match args.verb {
+        Verb::Status { format } => status::status(pool, format).await,
+        Verb::Resume { projection } => verbs::resume(pool, &projection).await,
+        Verb::Check { show_personal } => {
+            verbs::check(pool, args.keys.load(&args.data_dir)?, show_personal).await
+        }
+        Verb::Verify { checkpoint, key, format } => {
+            let masters = match args.keys.load(&args.data_dir) {
+                Err(MasterKeyError::Missing { .. }) => None,
+                masters => Some(masters?),
+            };
+            let keys = args.log_keys.load(&args.data_dir, key.as_deref())?;
+            seals::verify(pool, keys, masters, checkpoint.as_deref(), format).await
+        }
+        Verb::Prove { position } => seals::prove(pool, position).await,
+        // Done before there was a database.
+        Verb::VerifyProof { .. } => Ok(true),
+    }
 }
 
 fn unusable(error: &dyn Error) -> ExitCode {

@@ -9,7 +9,7 @@ use crate::connect::{ConnectError, connect};
 use crate::embedded::{Embedded, EmbeddedError};
 
 /// The connections of one command.
-const POOL: u32 = 4;
+const POOL: u32 = 8;
 
 /// An open database, with the PostgreSQL that was started for it.
 #[derive(Debug)]

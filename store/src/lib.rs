@@ -14,6 +14,7 @@ pub mod keys;
 pub mod log;
 mod record;
 mod rotation;
+pub mod seal;
 mod selection;
 mod streams;
 mod tail;

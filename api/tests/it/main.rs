@@ -37,6 +37,7 @@ mod refusals;
 mod rest;
 mod schema;
 mod sdl;
+mod seals;
 mod secrets;
 mod server;
 mod service_rights;

@@ -8,7 +8,9 @@
 mod check;
 mod embedded;
 mod program;
+mod prove;
 mod resume;
 mod status;
 mod usage;
+mod verify;
 mod world;

@@ -1,15 +1,18 @@
 //! A database with a log, tables that a projector filled, and an owner who may spoil them.
 
+use std::time::Duration;
+
 use orion_domain::values::{Score, Source, Topic};
 use orion_domain::{Trend, TrendEvent};
 use orion_projections::{Progress, Projector};
+use orion_store::seal::{newest_checkpoint, run_sealer};
 use orion_store::testing::{TestDatabase, database, log};
 use orion_store::{Commit, Log, Metadata, Position, connect};
 use sqlx::{Connection, Executor, PgConnection};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
-use crate::program::{PATIENCE, Program, orion_replay};
+use crate::program::{PATIENCE, Program, log_key, orion_replay};
 
 pub struct World {
     log: Log,
@@ -66,6 +69,38 @@ impl World {
         stop.cancel();
         running.await.unwrap();
         is_shown
+    }
+
+    /// Seals all that is in the log, as a server does; gives the checkpoint.
+    pub async fn seal(&self) -> String {
+        let stop = CancellationToken::new();
+        let sealer = run_sealer(self.log.clone(), log_key(), Vec::new(), stop.clone());
+        let running = tokio::spawn(sealer);
+        let head = self.log.head().await.unwrap();
+        let sealed = async {
+            let mut looks = tokio::time::interval(Duration::from_millis(20));
+            loop {
+                looks.tick().await;
+                if let Some((size, checkpoint)) = newest_checkpoint(self.log.pool()).await.unwrap()
+                    && size == head
+                {
+                    return checkpoint;
+                }
+            }
+        };
+        let checkpoint = tokio::time::timeout(PATIENCE, sealed).await.expect("it is sealed");
+        stop.cancel();
+        running.await.unwrap();
+        checkpoint
+    }
+
+    /// What only a superuser may do, with the triggers off.
+    pub async fn tamper(&self, sql: &str) {
+        let mut owner = PgConnection::connect(self.url()).await.unwrap();
+        owner.execute("SET session_replication_role = replica").await.unwrap();
+        let done = owner.execute(sql).await.unwrap();
+        assert!(done.rows_affected() > 0, "no effect: {sql}");
+        owner.close().await.unwrap();
     }
 
     /// What nobody but the owner of the tables may do; it must change something.
