@@ -8,6 +8,7 @@
 mod apply;
 mod check;
 mod copy;
+mod history;
 mod notifications;
 mod place;
 mod progress;
@@ -18,6 +19,7 @@ pub mod tables;
 mod trace;
 
 pub use check::{CheckError, Difference, check};
+pub use history::{Change, changes};
 pub use notifications::check_notifications;
 pub use progress::{Checkpoint, Progress, ProgressError, Status, checkpoint, resume};
 pub use projector::Projector;

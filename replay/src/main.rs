@@ -2,8 +2,13 @@
 //! command, for the crate that does is not among its dependencies.
 
 mod keys;
+mod log;
 mod log_keys;
+mod moment;
+mod output;
+mod rebuild;
 mod seals;
+mod show;
 mod status;
 mod verbs;
 
@@ -17,6 +22,7 @@ use sqlx::PgPool;
 
 use self::keys::{MasterKeyError, MasterKeySettings};
 use self::log_keys::LogKeySettings;
+use self::moment::Moment;
 
 /// A difference or fault was found.
 const FOUND: u8 = 1;
@@ -74,6 +80,35 @@ enum Verb {
         /// Shows the values that differ; they may be personal.
         #[arg(long)]
         show_personal: bool,
+    },
+    /// Prints the events of the log, in order.
+    #[command(
+        after_help = "Example: orion-replay log --type content.approved,content.rejected --from 2026-02-01T00:00:00Z"
+    )]
+    Log(log::Options),
+    /// Shows one aggregate as it was at a moment, and what happened to it until then.
+    #[command(
+        after_help = "Example: orion-replay show content 0197a000-0000-7000-8000-000000000301 --at 2026-02-01T12:00:00Z --diff"
+    )]
+    Show(show::Show),
+    /// Computes the tables anew beside the served ones, and mends the rows that differ, while the server runs.
+    #[command(after_help = "Example: orion-replay rebuild --dry-run")]
+    Rebuild {
+        /// Only compares: exit status 1 if a row differs.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Writes the documented tables as they were into a new schema, ready for SQL.
+    #[command(
+        after_help = "Example: orion-replay materialize --at 2026-02-01T12:00:00Z --schema february"
+    )]
+    Materialize {
+        /// When: a position, or a time such as 2026-02-01T12:00:00Z.
+        #[arg(long)]
+        at: Moment,
+        /// The schema's name; there must be none of it yet.
+        #[arg(long)]
+        schema: String,
     },
     /// Recomputes the tree of all events and compares it with what was signed; names what is wrong, by position.
     #[command(after_help = "Example: orion-replay verify --checkpoint kept.txt --key log-key.txt")]
@@ -139,6 +174,14 @@ async fn perform(pool: &PgPool, args: Args) -> Result<bool, Box<dyn Error>> {
         Verb::Resume { projection } => verbs::resume(pool, &projection).await,
         Verb::Check { show_personal } => {
             verbs::check(pool, args.keys.load(&args.data_dir)?, show_personal).await
+        }
+        Verb::Log(options) => log::log(pool, &options).await,
+        Verb::Show(show) => show::show(pool, args.keys.load(&args.data_dir)?, &show).await,
+        Verb::Rebuild { dry_run } => {
+            rebuild::rebuild(pool, args.keys.load(&args.data_dir)?, dry_run).await
+        }
+        Verb::Materialize { at, schema } => {
+            rebuild::materialize(pool, args.keys.load(&args.data_dir)?, at, &schema).await
         }
         Verb::Verify { checkpoint, key, format } => {
             let masters = match args.keys.load(&args.data_dir) {

@@ -2,16 +2,15 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use orion_store::seal::{Checkpoint, CheckpointError, LogPublicKey, Proof, Verdict, Verification};
 use orion_store::{Keys, MasterKeys, Position, Vault};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::Format;
+use crate::output::{progress_bar, say};
 use crate::verbs::Outcome;
 
 /// Recomputes the tree, and says what is not as it was signed.
@@ -39,9 +38,7 @@ pub async fn verify(
             None
         }
     };
-    // Only on a terminal.
-    let bar = ProgressBar::no_length();
-    bar.set_style(ProgressStyle::with_template("{wide_bar} {pos}/{len}  {per_sec}  {eta} left")?);
+    let bar = progress_bar(0);
     let progress = |at: Position, head: Position| {
         bar.set_length(head.0.unsigned_abs());
         bar.set_position(at.0.max(0).unsigned_abs());
@@ -151,13 +148,4 @@ pub fn verify_proof(file: &Path, keys: &[LogPublicKey]) -> Outcome {
         checkpoint.root_text(),
     ))?;
     Ok(true)
-}
-
-/// Prints all of it, or says that it could not: what is redirected may end on a full disk.
-fn say(text: &str) -> Result<(), Box<dyn Error>> {
-    let mut stdout = std::io::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .map_err(|error| format!("standard output: {error}").into())
 }

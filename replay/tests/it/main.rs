@@ -7,9 +7,12 @@
 
 mod check;
 mod embedded;
+mod log;
 mod program;
 mod prove;
+mod rebuild;
 mod resume;
+mod show;
 mod status;
 mod usage;
 mod verify;

@@ -44,6 +44,14 @@ impl Program {
         self
     }
 
+    pub fn add<'a>(&mut self, args: impl IntoIterator<Item = &'a str>) {
+        self.0.args(args);
+    }
+
+    pub fn command(&mut self) -> &mut Command {
+        &mut self.0
+    }
+
     /// Runs it to its end, which must have this status. Gives stdout if that is good or a fault,
     /// stderr if it is neither; the other of the two must be empty.
     pub async fn exits(mut self, status: i32) -> String {

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use orion_domain::values::{Score, Source, Topic};
-use orion_domain::{Trend, TrendEvent};
+use orion_domain::{Event, Trend, TrendEvent, User};
 use orion_projections::{Progress, Projector};
 use orion_store::seal::{newest_checkpoint, run_sealer};
 use orion_store::testing::{TestDatabase, database, log};
-use orion_store::{Commit, Log, Metadata, Position, connect};
+use orion_store::{Commit, EventStore, Log, Metadata, Position, connect};
+use serde_json::Value;
 use sqlx::{Connection, Executor, PgConnection};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
@@ -49,6 +50,26 @@ impl World {
         let mut commit = Commit::new(Metadata::from([("actor".to_owned(), "test".to_owned())]));
         commit.append::<Trend>(trend, version, &events).unwrap();
         self.log.append(commit).await.unwrap().last
+    }
+
+    /// Adds events of a user that is at `version`: types with their fields.
+    pub async fn of_user(&self, user: Uuid, version: i64, events: &[(&str, Value)]) {
+        let decode = |(event_type, payload): &(&str, Value)| match Event::decode(
+            event_type,
+            "1",
+            &payload.to_string(),
+        )
+        .unwrap()
+        {
+            Event::User(event) => event,
+            other => panic!("{other:?}"),
+        };
+        let events: Vec<_> = events.iter().map(decode).collect();
+        let actor = format!("user:{user}");
+        let mut commit = Commit::new(Metadata::from([("actor".to_owned(), actor)]));
+        let store = EventStore::new(self.log.clone());
+        store.add(&mut commit, user, version, &User::default(), &events).await.unwrap();
+        self.log.append(commit).await.unwrap();
     }
 
     /// Runs the projector of the documented tables until they show all of the log, or it stops
@@ -109,6 +130,13 @@ impl World {
         let done = owner.execute(sql).await.unwrap();
         assert!(sql.starts_with("ALTER") || done.rows_affected() > 0, "no effect: {sql}");
         owner.close().await.unwrap();
+    }
+
+    /// The first column of a query, as text.
+    pub async fn select(&self, sql: &str) -> Vec<String> {
+        let mut owner = PgConnection::connect(self.url()).await.unwrap();
+        let sql = format!("SELECT value::text FROM ({sql}) AS t (value)");
+        sqlx::query_scalar(&sql).fetch_all(&mut owner).await.unwrap()
     }
 
     /// The program, on this database.
