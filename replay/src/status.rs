@@ -2,7 +2,7 @@
 
 use orion_projections::{CheckError, PROJECTIONS, Status};
 use orion_store::Position;
-use orion_store::seal::newest_checkpoint;
+use orion_store::seal::newest_seal;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -26,7 +26,7 @@ pub async fn status(pool: &PgPool, format: Format) -> Outcome {
     for name in PROJECTIONS {
         checkpoints.push((name, orion_projections::checkpoint(pool, name).await?));
     }
-    let sealed = newest_checkpoint(pool).await?.map_or(Position::START, |(size, _)| size);
+    let sealed = newest_seal(pool).await?.map_or(Position::START, |seal| seal.size);
     let head = orion_store::log::head(pool).await?;
     let is_cut = head < sealed;
     let projection = |(name, checkpoint): (&'static str, orion_projections::Checkpoint)| {

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use orion_store::seal::newest_checkpoint;
+use orion_store::seal::newest_seal;
 use tracing::warn;
 
 use super::Shared;
@@ -19,8 +19,8 @@ pub async fn key(State(shared): State<Shared>) -> impl IntoResponse {
 
 /// The newest checkpoint; 404 before the first one.
 pub async fn checkpoint(State(shared): State<Shared>) -> Response {
-    let (status, text) = match newest_checkpoint(shared.app.bus.log().pool()).await {
-        Ok(Some((_, checkpoint))) => (StatusCode::OK, checkpoint),
+    let (status, text) = match newest_seal(shared.app.bus.log().pool()).await {
+        Ok(Some(seal)) => (StatusCode::OK, seal.checkpoint),
         Ok(None) => (StatusCode::NOT_FOUND, "nothing is sealed yet\n".to_owned()),
         Err(error) => {
             warn!(error = &error as &dyn std::error::Error, "cannot read the newest checkpoint");

@@ -70,21 +70,32 @@ async fn an_auditor_finds_the_key_and_a_checkpoint_of_what_just_happened() {
     }
     let sealed = all_sealed(&server, &records).await;
     assert_eq!(verify(&records).await.sealed, Some(sealed));
+    let admin = server.admin().await;
+    // Her sign-in is an event as well.
+    let sealed = all_sealed(&server, &records).await;
+    let log = admin.query("{ log { head sealedSize sealedRoot } }", json!({})).await;
+    let size = sealed.size.to_string();
+    assert_eq!(
+        log["log"],
+        json!({ "head": size, "sealedSize": size, "sealedRoot": sealed.root_text() })
+    );
     let metrics = server.metrics().await;
-    assert!(metrics.contains(&format!("\norion_sealed_position {}\n", sealed.size)), "{metrics}");
+    assert!(metrics.contains(&format!("\norion_sealed_position {size}\n")), "{metrics}");
     assert!(metrics.contains("\norion_seal_lag_events 0\n"), "{metrics}");
 }
 
 #[tokio::test]
 async fn another_server_takes_over_when_the_sealer_is_killed() {
     let database = database().await;
-    let first = Server::start(&database.url).await;
+    // Any 32 bytes will do: tokens of the one are good at the other.
+    let settings = Settings::on(&database.url).with("ORION_TOKEN_KEY", OTHER_KEY);
+    let first = Server::with(settings.clone()).await;
     let records = Records::of(&database.url).await;
     let ada = first.editor("ada").await;
     all_sealed(&first, &records).await;
     let leads = |server: &Server| server.stderr().contains("sealer leads");
     assert!(leads(&first));
-    let second = Server::start(&database.url).await;
+    let second = Server::with(settings).await;
     let ada = ada.at(second.url());
     ada.detect_trend("with both").await;
     all_sealed(&second, &records).await;

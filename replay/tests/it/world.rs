@@ -5,7 +5,7 @@ use std::time::Duration;
 use orion_domain::values::{Score, Source, Topic};
 use orion_domain::{Event, Trend, TrendEvent, User};
 use orion_projections::{Progress, Projector};
-use orion_store::seal::{newest_checkpoint, run_sealer};
+use orion_store::seal::{newest_seal, run_sealer};
 use orion_store::testing::{TestDatabase, database, log};
 use orion_store::{Commit, EventStore, Log, Metadata, Position, connect};
 use serde_json::Value;
@@ -102,10 +102,10 @@ impl World {
             let mut looks = tokio::time::interval(Duration::from_millis(20));
             loop {
                 looks.tick().await;
-                if let Some((size, checkpoint)) = newest_checkpoint(self.log.pool()).await.unwrap()
-                    && size == head
+                if let Some(seal) = newest_seal(self.log.pool()).await.unwrap()
+                    && seal.size == head
                 {
-                    return checkpoint;
+                    return seal.checkpoint;
                 }
             }
         };

@@ -15,5 +15,5 @@ pub use checkpoint::{Checkpoint, CheckpointError, LogKey, LogPublicKey, ORIGIN};
 pub use leaf::StoredEvent;
 pub use merkle::Hash;
 pub use proof::{Proof, ProofError, prove};
-pub use sealer::{newest_checkpoint, run_sealer};
+pub use sealer::{NewestSeal, newest_seal, run_sealer};
 pub use verify::{Fault, Verdict, Verification};

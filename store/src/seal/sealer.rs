@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::TryStreamExt as _;
 use metrics::{gauge, histogram};
 use sqlx::pool::PoolConnection;
@@ -208,12 +210,27 @@ async fn seal(
     Ok(checkpoint)
 }
 
-/// The newest checkpoint with its size, as it is handed out.
-pub async fn newest_checkpoint(pool: &PgPool) -> Result<Option<(Position, String)>, StoreError> {
-    let newest: Option<(i64, String)> =
-        sqlx::query_as("SELECT size, checkpoint FROM seals ORDER BY size DESC LIMIT 1")
+/// The newest seal, as it is handed out. Nobody has looked at its signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewestSeal {
+    /// How many events it covers.
+    pub size: Position,
+    /// The root of their tree, in base64.
+    pub root: String,
+    /// The signed checkpoint.
+    pub checkpoint: String,
+}
+
+/// The newest seal; `None` where nothing is sealed.
+pub async fn newest_seal(pool: &PgPool) -> Result<Option<NewestSeal>, StoreError> {
+    let newest: Option<(i64, Vec<u8>, String)> =
+        sqlx::query_as("SELECT size, root, checkpoint FROM seals ORDER BY size DESC LIMIT 1")
             .fetch_optional(pool)
             .await
             .map_err(StoreError::database("reading the newest seal"))?;
-    Ok(newest.map(|(size, checkpoint)| (Position(size), checkpoint)))
+    Ok(newest.map(|(size, root, checkpoint)| NewestSeal {
+        size: Position(size),
+        root: BASE64.encode(root),
+        checkpoint,
+    }))
 }

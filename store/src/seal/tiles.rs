@@ -75,7 +75,8 @@ impl Tiles {
     /// Leaves only what is there in a tree of this size: the next leaves take the places behind it.
     fn cut(&mut self, size: u64) {
         for ((level, index), tile) in &mut self.0 {
-            let nodes = size >> (u32::from(level.unsigned_abs()) * TILE_LEVELS);
+            let levels = u32::from(level.unsigned_abs()) * TILE_LEVELS;
+            let nodes = size.checked_shr(levels).unwrap_or(0);
             let before = index.unsigned_abs() * TILE_HASHES;
             tile.truncate(usize::try_from(nodes.saturating_sub(before)).unwrap_or(usize::MAX));
         }
