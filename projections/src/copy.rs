@@ -7,8 +7,8 @@ use std::io::Write as _;
 use chrono::{DateTime, SecondsFormat, Utc};
 use orion_domain::publish::RequestStatus;
 use orion_domain::values::{
-    AssetType, ContentStatus, OAuthProvider, PublishStatus, Role, RunStatus, Scopes, TokenHash,
-    TrendStatus,
+    AssetType, ContentStatus, OAuthProvider, PublishStatus, Role, RunStatus, Scope, Scopes,
+    TokenHash, TrendStatus,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -81,7 +81,7 @@ impl CopyValue for Value {
 
 impl CopyValue for Scopes {
     fn copy(&self, line: &mut Vec<u8>) {
-        let labels: Vec<&str> = self.iter().map(|scope| scope.as_str()).collect();
+        let labels: Vec<&str> = self.iter().map(Scope::as_str).collect();
         escaped(&format!("{{{}}}", labels.join(",")), line);
     }
 }
@@ -147,7 +147,8 @@ mod tests {
     #[test]
     fn numbers_keep_every_digit() {
         assert_eq!(line(&0.1_f64), "0.1");
-        assert_eq!(line(&f64::MIN_POSITIVE).parse::<f64>().unwrap(), f64::MIN_POSITIVE);
+        let smallest: f64 = line(&f64::MIN_POSITIVE).parse().unwrap();
+        assert_eq!(smallest.to_bits(), f64::MIN_POSITIVE.to_bits());
         assert_eq!(line(&i64::MIN), i64::MIN.to_string());
     }
 }

@@ -10,18 +10,19 @@ mod rebuild;
 mod seals;
 mod show;
 mod status;
+mod transfer;
 mod verbs;
 
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
-use orion_store::open_database;
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use orion_store::{create_database, open_database};
 use sqlx::PgPool;
 
 use self::keys::{MasterKeyError, MasterKeySettings};
-use self::log_keys::LogKeySettings;
+use self::log_keys::{LogKeyError, LogKeySettings};
 use self::moment::Moment;
 
 /// A difference or fault was found.
@@ -110,6 +111,24 @@ enum Verb {
         #[arg(long)]
         schema: String,
     },
+    /// Writes the log into a file, as CloudEvents, one on each line.
+    #[command(
+        after_help = "Example: orion-replay export log.ndjson.zst --compress zstd --keys log.keys"
+    )]
+    Export(transfer::Export),
+    /// Reads an exported log into an empty database, which is made if there is none.
+    #[command(
+        after_help = "Example: orion-replay import log.ndjson.zst --keys log.keys --key log-key.txt"
+    )]
+    Import(transfer::Import),
+    /// Prints completions for a shell.
+    #[command(
+        after_help = "Example: orion-replay completions bash > /etc/bash_completion.d/orion-replay"
+    )]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
     /// Recomputes the tree of all events and compares it with what was signed; names what is wrong, by position.
     #[command(after_help = "Example: orion-replay verify --checkpoint kept.txt --key log-key.txt")]
     Verify {
@@ -161,7 +180,15 @@ async fn run(args: Args) -> Result<bool, Box<dyn Error>> {
         let keys = args.log_keys.load(&args.data_dir, key.as_deref())?;
         return seals::verify_proof(file, &keys);
     }
-    let database = open_database(args.database_url.clone(), &args.data_dir).await?;
+    if let Verb::Completions { shell } = args.verb {
+        let mut command = Args::command();
+        clap_complete::generate(shell, &mut command, "orion-replay", &mut std::io::stdout());
+        return Ok(true);
+    }
+    let database = match &args.verb {
+        Verb::Import(_) => create_database(args.database_url.clone(), &args.data_dir).await?,
+        _ => open_database(args.database_url.clone(), &args.data_dir).await?,
+    };
     let outcome = perform(&database.pool, args).await;
     database.close().await?;
     outcome
@@ -192,8 +219,17 @@ async fn perform(pool: &PgPool, args: Args) -> Result<bool, Box<dyn Error>> {
             seals::verify(pool, keys, masters, checkpoint.as_deref(), format).await
         }
         Verb::Prove { position } => seals::prove(pool, position).await,
+        Verb::Export(export) => transfer::export(pool, &export).await,
+        Verb::Import(import) => {
+            let log_keys = match args.log_keys.load(&args.data_dir, import.key.as_deref()) {
+                // Nothing has been signed here so far.
+                Err(LogKeyError::Missing { .. }) => Vec::new(),
+                keys => keys?,
+            };
+            transfer::import(pool, args.keys.load(&args.data_dir)?, log_keys, &import).await
+        }
         // Done before there was a database.
-        Verb::VerifyProof { .. } => Ok(true),
+        Verb::VerifyProof { .. } | Verb::Completions { .. } => Ok(true),
     }
 }
 

@@ -14,6 +14,7 @@ mod rebuild;
 mod resume;
 mod show;
 mod status;
+mod transfer;
 mod usage;
 mod verify;
 mod world;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use orion_domain::values::{Score, Source, Topic};
-use orion_domain::{Event, Trend, TrendEvent, User};
+use orion_domain::{AggregateRoot as _, Event, Trend, TrendEvent, User};
 use orion_projections::{Progress, Projector};
 use orion_store::seal::{newest_seal, run_sealer};
 use orion_store::testing::{TestDatabase, database, log};
-use orion_store::{Commit, EventStore, Log, Metadata, Position, connect};
+use orion_store::{Commit, EventStore, Log, Metadata, Position, ReceiptKey, connect};
 use serde_json::Value;
 use sqlx::{Connection, Executor, PgConnection};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -49,11 +49,14 @@ impl World {
         let events: Vec<_> = (version + 1..=version + count).map(trend_event).collect();
         let mut commit = Commit::new(Metadata::from([("actor".to_owned(), "test".to_owned())]));
         commit.append::<Trend>(trend, version, &events).unwrap();
+        let key = ReceiptKey { actor: "test".to_owned(), command_id: Uuid::now_v7() };
+        commit.receipt(key, vec![0, 1, 255], format!("{{\"id\": \"{trend}\"}}"));
         self.log.append(commit).await.unwrap().last
     }
 
     /// Adds events of a user that is at `version`: types with their fields.
     pub async fn of_user(&self, user: Uuid, version: i64, events: &[(&str, Value)]) {
+        let erases = events.iter().any(|(event_type, _)| *event_type == "user.erased");
         let decode = |(event_type, payload): &(&str, Value)| match Event::decode(
             event_type,
             "1",
@@ -68,7 +71,15 @@ impl World {
         let actor = format!("user:{user}");
         let mut commit = Commit::new(Metadata::from([("actor".to_owned(), actor)]));
         let store = EventStore::new(self.log.clone());
-        store.add(&mut commit, user, version, &User::default(), &events).await.unwrap();
+        // Enough for what tests let happen: claims of the first event, none of later ones.
+        let state: User = store.load(user).await.unwrap().aggregate;
+        for change in events.iter().flat_map(|event| state.claims(event)) {
+            commit.claim(user, self.log.keys().stored_claim(change));
+        }
+        if erases {
+            commit.erase(user);
+        }
+        store.add(&mut commit, user, version, &state, &events).await.unwrap();
         self.log.append(commit).await.unwrap();
     }
 

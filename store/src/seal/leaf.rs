@@ -35,7 +35,7 @@ pub struct StoredEvent {
 
 /// The columns of a [`StoredEvent`]. A time that no event of Orion has, such as `infinity`, is the nearest
 /// number that there is: it must be found, and not stop who reads.
-pub(super) const STORED_COLUMNS: &str = "position, aggregate_type, aggregate_id, sequence, event_type, \
+pub(crate) const STORED_COLUMNS: &str = "position, aggregate_type, aggregate_id, sequence, event_type, \
      event_version, payload::text AS payload, metadata::text AS metadata, \
      greatest(least(extract(epoch FROM recorded_at) * 1000000, 9223372036854775807), \
          -9223372036854775808)::bigint AS recorded_at_us";

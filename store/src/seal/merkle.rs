@@ -27,7 +27,7 @@ fn empty_root() -> Hash {
 /// What is needed of a tree to let it grow: the roots of the perfect subtrees that it is made of, from the
 /// left, one for each bit of its size.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Frontier {
+pub(crate) struct Frontier {
     size: u64,
     peaks: Vec<Hash>,
 }

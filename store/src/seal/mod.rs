@@ -12,7 +12,9 @@ mod tiles;
 mod verify;
 
 pub use checkpoint::{Checkpoint, CheckpointError, LogKey, LogPublicKey, ORIGIN};
+pub(crate) use leaf::STORED_COLUMNS;
 pub use leaf::StoredEvent;
+pub(crate) use merkle::Frontier;
 pub use merkle::Hash;
 pub use proof::{Proof, ProofError, prove};
 pub use sealer::{NewestSeal, newest_seal, run_sealer};

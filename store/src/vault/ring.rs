@@ -48,6 +48,13 @@ impl KeyRing {
         Ok(fact(event, decoded))
     }
 
+    /// A subject whose key an event needs and that nobody knows.
+    pub(crate) fn lacks(&self, event: &RecordedEvent) -> Option<Uuid> {
+        let mut subjects = HashSet::new();
+        subjects_of(event, &mut subjects);
+        subjects.into_iter().find(|subject| self.get(*subject).is_none())
+    }
+
     /// An event as it would be read if the keys of its personal values were destroyed.
     pub fn read_erased(&self, event: &RecordedEvent) -> Result<Fact, ReadError> {
         match sealed_payload(event) {
