@@ -30,14 +30,13 @@ pub async fn verify(
         }
         Err(error) => return Err(error),
     };
-    let vault = match masters {
-        Some(masters) => Some(Vault::new(pool.clone(), &Keys::load(pool, masters).await?)),
-        None => {
-            eprintln!(
-                "orion-replay: without the master key events with personal values are not decoded"
-            );
-            None
-        }
+    let vault = if let Some(masters) = masters {
+        Some(Vault::new(pool.clone(), &Keys::load(pool, masters).await?))
+    } else {
+        eprintln!(
+            "orion-replay: without the master key events with personal values are not decoded"
+        );
+        None
     };
     // Only on a terminal.
     let bar = ProgressBar::no_length();
