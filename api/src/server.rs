@@ -259,7 +259,7 @@ async fn serve(
     };
     let oauth = Arc::new(OAuth::new(providers, &app.bus.keys().derived("oauth cookie")));
     let schema = schema(app.clone(), config.rules());
-    let shared = Shared { schema, app, edge, oauth, log_keys, figures };
+    let shared = Shared { app, schema, oauth, edge, log_keys, figures };
     let server = serve::serve(listener, router(shared), bounds, stop.clone());
     let overdue = async {
         stop.cancelled().await;

@@ -29,14 +29,13 @@ pub async fn verify(
         }
         Err(error) => return Err(error),
     };
-    let vault = match masters {
-        Some(masters) => Some(Vault::new(pool.clone(), &Keys::load(pool, masters).await?)),
-        None => {
-            eprintln!(
-                "orion-replay: without the master key events with personal values are not decoded"
-            );
-            None
-        }
+    let vault = if let Some(masters) = masters {
+        Some(Vault::new(pool.clone(), &Keys::load(pool, masters).await?))
+    } else {
+        eprintln!(
+            "orion-replay: without the master key events with personal values are not decoded"
+        );
+        None
     };
     let bar = progress_bar(0);
     let progress = |at: Position, head: Position| {

@@ -169,3 +169,35 @@ async fn a_server_with_another_key_does_not_seal_and_says_so_once() {
     let verdict = verification.run(&records.pool, |_, _| {}).await.unwrap();
     assert_eq!(verdict.faults, []);
 }
+
+#[tokio::test]
+async fn nothing_is_signed_over_hashes_that_somebody_has_changed() {
+    let database = database().await;
+    let server = Server::start(&database.url).await;
+    let records = Records::of(&database.url).await;
+    let ada = server.editor("ada").await;
+    let sealed = all_sealed(&server, &records).await;
+    let run = async |sql: &str| sqlx::raw_sql(sql).execute(&records.pool).await.unwrap();
+    run("CREATE TABLE as_it_was AS SELECT * FROM seal_tiles;
+         UPDATE seal_tiles SET hashes = sha256('x') || substr(hashes, 33)")
+    .await;
+    ada.detect_trend("not sealed").await;
+    let stopped = async |figure: u8| {
+        let figure = format!("\norion_sealer_stopped {figure}\n");
+        eventually("the sealer's figure changes", async || {
+            server.metrics().await.contains(&figure).then_some(())
+        })
+        .await;
+    };
+    stopped(1).await;
+    assert_eq!(checkpoint(&server).await, Some(sealed));
+    let line = format!("the log cannot be sealed after position {}", sealed.size);
+    assert!(server.stderr().contains(&line), "{}", server.stderr());
+
+    run("UPDATE seal_tiles t SET hashes = w.hashes FROM as_it_was w
+         WHERE (t.level, t.index) = (w.level, w.index)")
+    .await;
+    all_sealed(&server, &records).await;
+    stopped(0).await;
+    verify(&records).await;
+}
