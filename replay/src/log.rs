@@ -16,6 +16,9 @@ use crate::verbs::Outcome;
 /// How many events are read at a time.
 const READ_MAX: i64 = 1_000;
 
+/// How many events that come are taken at a time.
+const FOLLOW_MAX: usize = 1_000;
+
 /// Which events, and how they are written.
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -98,7 +101,7 @@ async fn follow(
     let _stop_at_the_end = stop.clone().drop_guard();
     let tail = Tail::start(pool.clone(), stop).await?;
     while left > 0 {
-        let events = tail.next(after, READ_MAX.unsigned_abs() as usize).await?;
+        let events = tail.next(after, FOLLOW_MAX).await?;
         let Some(last) = events.last() else { break };
         after = last.position;
         let wanted = events.iter().filter(|event| selection.matches(event));
@@ -157,7 +160,9 @@ impl Printer {
         let count = events.len() as u64;
         let text: String = match self.format {
             LogFormat::Table => columns(&events.map(row).collect::<Vec<_>>()),
-            LogFormat::Ndjson => events.map(|event| format!("{}\n", as_json(event))).collect(),
+            LogFormat::Ndjson => {
+                events.flat_map(|event| [as_json(event).to_string(), "\n".to_owned()]).collect()
+            }
             LogFormat::Csv => events.map(csv).collect(),
             LogFormat::Json => {
                 let mut text = String::new();

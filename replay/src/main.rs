@@ -111,7 +111,7 @@ enum Verb {
         #[arg(long)]
         schema: String,
     },
-    /// Writes the log into a file, as CloudEvents, one on each line.
+    /// Writes the log into a file, as `CloudEvents`, one on each line.
     #[command(
         after_help = "Example: orion-replay export log.ndjson.zst --compress zstd --keys log.keys"
     )]
@@ -185,9 +185,10 @@ async fn run(args: Args) -> Result<bool, Box<dyn Error>> {
         clap_complete::generate(shell, &mut command, "orion-replay", &mut std::io::stdout());
         return Ok(true);
     }
-    let database = match &args.verb {
-        Verb::Import(_) => create_database(args.database_url.clone(), &args.data_dir).await?,
-        _ => open_database(args.database_url.clone(), &args.data_dir).await?,
+    let database = if matches!(args.verb, Verb::Import(_)) {
+        create_database(args.database_url.clone(), &args.data_dir).await?
+    } else {
+        open_database(args.database_url.clone(), &args.data_dir).await?
     };
     let outcome = perform(&database.pool, args).await;
     database.close().await?;

@@ -17,6 +17,9 @@ use crate::verbs::Outcome;
 /// What stands in place of a value that is personal.
 const HIDDEN: &str = "***";
 
+/// The same where it was another before.
+const HIDDEN_CHANGED: &str = "*** (changed)";
+
 /// What is asked of an aggregate.
 #[derive(Debug, clap::Args)]
 pub struct Show {
@@ -31,8 +34,8 @@ pub struct Show {
     #[arg(long)]
     diff: bool,
     /// Personal values, too.
-    #[arg(long)]
-    show_personal: bool,
+    #[arg(long = "show-personal")]
+    is_personal_shown: bool,
     /// How it is written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -56,7 +59,7 @@ pub async fn show(pool: &PgPool, masters: MasterKeys, show: &Show) -> Outcome {
         return Err(format!("there is no {aggregate} {id} at position {until}").into());
     }
     let vault = Vault::new(pool.clone(), &Keys::load(pool, masters).await?);
-    let steps = steps(&vault, events, show.show_personal).await?;
+    let steps = steps(&vault, events, show.is_personal_shown).await?;
     let said = match show.format {
         Format::Text => text(show, until, &steps),
         Format::Json => format!("{:#}\n", as_json(show, until, &steps)),
@@ -92,16 +95,25 @@ async fn steps(
 fn hide(changes: &mut [Change], erased: &[Change]) {
     for change in changes {
         let twin = erased.iter().find(|twin| (twin.table, twin.id) == (change.table, change.id));
-        let sides = [
-            (&mut change.before, twin.and_then(|twin| twin.before.as_ref())),
-            (&mut change.after, twin.and_then(|twin| twin.after.as_ref())),
-        ];
-        for (row, twin) in sides {
-            for (column, value) in row.iter_mut().filter_map(Value::as_object_mut).flatten() {
-                if twin.and_then(|twin| twin.get(column)) != Some(value) {
-                    *value = HIDDEN.into();
-                }
+        let was = change.before.clone();
+        hide_row(&mut change.before, twin.and_then(|twin| twin.before.as_ref()), |_, _| HIDDEN);
+        hide_row(&mut change.after, twin.and_then(|twin| twin.after.as_ref()), |column, value| {
+            match was.as_ref().and_then(|was| was.get(column)) {
+                Some(was) if was != value => HIDDEN_CHANGED,
+                Some(_) | None => HIDDEN,
             }
+        });
+    }
+}
+
+fn hide_row(
+    row: &mut Option<Value>,
+    erased: Option<&Value>,
+    instead: impl Fn(&str, &Value) -> &'static str,
+) {
+    for (column, value) in row.iter_mut().filter_map(Value::as_object_mut).flatten() {
+        if erased.and_then(|erased| erased.get(column)) != Some(value) {
+            *value = instead(column, value).into();
         }
     }
 }
@@ -121,25 +133,25 @@ fn rows(steps: &[Step]) -> BTreeMap<(&'static str, Uuid), &Map<String, Value>> {
 
 fn text(show: &Show, until: Position, steps: &[Step]) -> String {
     let title = format!("{} {} at position {until}", show.aggregate, show.id);
-    let mut text = format!("{}\n", styled(TITLE, &title));
+    let mut lines = vec![styled(TITLE, &title)];
     for ((table, id), row) in rows(steps) {
-        text.push_str(&format!("\n{}\n", styled(TITLE, &format!("{table} {id}"))));
-        let lines: Vec<Vec<String>> = row
+        lines.extend([String::new(), styled(TITLE, &format!("{table} {id}"))]);
+        let values: Vec<Vec<String>> = row
             .iter()
             .filter(|(column, _)| *column != "id")
             .map(|(column, value)| vec![format!("  {column}"), plain(value)])
             .collect();
-        text.push_str(&columns(&lines));
+        lines.extend(columns(&values).lines().map(str::to_owned));
     }
-    text.push_str(&format!("\n{}\n", styled(TITLE, "events")));
-    let lines: Vec<Vec<String>> = steps.iter().map(|step| line(&step.event)).collect();
-    for (line, step) in columns(&lines).lines().zip(steps) {
-        text.push_str(&format!("{line}\n"));
+    lines.extend([String::new(), styled(TITLE, "events")]);
+    let events: Vec<Vec<String>> = steps.iter().map(|step| line(&step.event)).collect();
+    for (event, step) in columns(&events).lines().zip(steps) {
+        lines.push(event.to_owned());
         if show.diff {
-            text.push_str(&step.changes.iter().map(diff).collect::<String>());
+            lines.extend(step.changes.iter().flat_map(diff));
         }
     }
-    text
+    lines.join("\n") + "\n"
 }
 
 fn line(event: &RecordedEvent) -> Vec<String> {
@@ -152,17 +164,18 @@ fn line(event: &RecordedEvent) -> Vec<String> {
 }
 
 /// What a change did, column by column.
-fn diff(Change { table, id, before, after }: &Change) -> String {
+fn diff(Change { table, id, before, after }: &Change) -> Vec<String> {
     let row = format!("{table} {id}");
-    let mut text = match (before, after) {
-        (None, _) => format!("    {}\n", styled(NEW, &format!("+ {row}"))),
-        (_, None) => return format!("    {}\n", styled(OLD, &format!("- {row}"))),
-        (Some(_), Some(_)) => format!("    {}\n", styled(FAINT, &format!("~ {row}"))),
+    let title = match (before, after) {
+        (None, _) => styled(NEW, &format!("+ {row}")),
+        (Some(_), None) => styled(OLD, &format!("- {row}")),
+        (Some(_), Some(_)) => styled(FAINT, &format!("~ {row}")),
     };
+    let mut lines = vec![format!("    {title}")];
     for (column, new) in after.iter().filter_map(Value::as_object).flatten() {
         let old = before.as_ref().and_then(|before| before.get(column));
         let is_said = column == "id" || new.is_null() && old.is_none();
-        if is_said || old == Some(new) && new != HIDDEN {
+        if is_said || old == Some(new) {
             continue;
         }
         let new = styled(NEW, &plain(new));
@@ -170,9 +183,9 @@ fn diff(Change { table, id, before, after }: &Change) -> String {
             Some(old) => format!("{} -> {new}", styled(OLD, &plain(old))),
             None => new,
         };
-        text.push_str(&format!("        {column}: {change}\n"));
+        lines.push(format!("        {column}: {change}"));
     }
-    text
+    lines
 }
 
 /// A value for people: texts without quotes.
@@ -180,7 +193,7 @@ fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.replace('\n', "\\n"),
         Value::Null => "-".to_owned(),
-        other => other.to_string(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
     }
 }
 

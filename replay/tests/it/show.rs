@@ -45,6 +45,7 @@ async fn personal_values_are_hidden_unless_asked_for() {
             assert!(!said.contains(personal), "{personal} in {said}");
         }
         assert!(said.contains("***") && said.contains("viewer"), "{said}");
+        assert!(said.contains("*** (changed)"), "{said}");
     }
     let said = world.orion_replay(["show", "user", &user, "--show-personal"]).exits(0).await;
     for personal in ["ada@example.org", "Ada", "Poetical science."] {

@@ -57,15 +57,10 @@ impl World {
     /// Adds events of a user that is at `version`: types with their fields.
     pub async fn of_user(&self, user: Uuid, version: i64, events: &[(&str, Value)]) {
         let erases = events.iter().any(|(event_type, _)| *event_type == "user.erased");
-        let decode = |(event_type, payload): &(&str, Value)| match Event::decode(
-            event_type,
-            "1",
-            &payload.to_string(),
-        )
-        .unwrap()
-        {
-            Event::User(event) => event,
-            other => panic!("{other:?}"),
+        let decode = |(event_type, payload): &(&str, Value)| {
+            let event = Event::decode(event_type, "1", &payload.to_string()).unwrap();
+            let Event::User(event) = event else { panic!("{event:?}") };
+            event
         };
         let events: Vec<_> = events.iter().map(decode).collect();
         let actor = format!("user:{user}");

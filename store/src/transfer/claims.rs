@@ -37,24 +37,16 @@ impl Holders {
         if self.open.as_ref().is_some_and(|holder| holder.id != fact.aggregate_id) {
             self.end();
         }
-        let state = || match &fact.event {
-            Event::User(_) => Some(State::User(Box::default())),
-            Event::Provider(_) => Some(State::Provider(Provider::default())),
-            Event::ServiceToken(_) => Some(State::ServiceToken(ServiceToken::default())),
-            Event::Session(_)
-            | Event::Trend(_)
-            | Event::Content(_)
-            | Event::Publish(_)
-            | Event::SocialAccount(_) => None,
-        };
-        let holder = match &mut self.open {
-            Some(holder) => holder,
-            None => {
-                let Some(state) = state() else { return };
-                self.open.insert(Holder { id: fact.aggregate_id, state, claims: Vec::new() })
-            }
-        };
-        holder.take(fact.event);
+        if self.open.is_none() {
+            self.open = State::of(&fact.event).map(|state| Holder {
+                id: fact.aggregate_id,
+                state,
+                claims: Vec::new(),
+            });
+        }
+        if let Some(holder) = &mut self.open {
+            holder.take(fact.event);
+        }
     }
 
     /// The last stream has ended.
@@ -87,6 +79,22 @@ impl Holders {
         .await
         .map_err(StoreError::database("writing the claims"))?;
         Ok(ids.len())
+    }
+}
+
+impl State {
+    /// Before a stream's first event; `None` for a noun that claims nothing.
+    fn of(event: &Event) -> Option<Self> {
+        match event {
+            Event::User(_) => Some(Self::User(Box::default())),
+            Event::Provider(_) => Some(Self::Provider(Provider::default())),
+            Event::ServiceToken(_) => Some(Self::ServiceToken(ServiceToken::default())),
+            Event::Session(_)
+            | Event::Trend(_)
+            | Event::Content(_)
+            | Event::Publish(_)
+            | Event::SocialAccount(_) => None,
+        }
     }
 }
 

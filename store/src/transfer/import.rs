@@ -365,20 +365,19 @@ async fn write_claims(
             .await
             .map_err(failed())?;
     let place = server_key_place("claims");
-    let key = match wrapped {
-        Some(wrapped) => masters.unwrap(&place, &wrapped).map_err(StoreError::from)?,
-        None => {
-            let key = fresh_secret();
-            sqlx::query(
-                "INSERT INTO server_keys (name, wrapped, fingerprint) VALUES ('claims', $1, $2)",
-            )
-            .bind(masters.wrap(&place, &key))
-            .bind(fingerprint(&key))
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed())?;
-            key
-        }
+    let key = if let Some(wrapped) = wrapped {
+        masters.unwrap(&place, &wrapped).map_err(StoreError::from)?
+    } else {
+        let key = fresh_secret();
+        sqlx::query(
+            "INSERT INTO server_keys (name, wrapped, fingerprint) VALUES ('claims', $1, $2)",
+        )
+        .bind(masters.wrap(&place, &key))
+        .bind(fingerprint(&key))
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed())?;
+        key
     };
     let vault = Vault::of(pool.clone(), masters.clone());
     let mut holders = Holders::default();

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::seal::StoredEvent;
 
-/// The version of CloudEvents.
+/// The version of `CloudEvents`.
 const SPEC_VERSION: &str = "1.0";
 
 /// Whose events they are.

@@ -1,4 +1,4 @@
-//! The log as a file: events as CloudEvents 1.0, one JSON object on each line, and a last line that says
+//! The log as a file: events as `CloudEvents` 1.0, one JSON object on each line, and a last line that says
 //! how many there were and the root of their tree.
 //!
 //! Data keys and server keys never stand in it. They travel in a file of their own ([`keys`]), wrapped by
