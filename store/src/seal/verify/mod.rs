@@ -5,6 +5,7 @@ mod piece;
 mod seals;
 mod tree;
 
+use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -13,8 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::fault::Faults;
 pub use self::fault::{Fault, Verdict};
-use self::piece::{Piece, Reader};
-use self::seals::Seals;
+use self::piece::{Opened, Piece, Reader};
 use self::tree::Trees;
 use super::checkpoint::{Checkpoint, LogPublicKey};
 use crate::error::StoreError;
@@ -64,6 +64,7 @@ impl Verification {
         let reader = Reader {
             pool: pool.clone(),
             snapshot: name.into(),
+            keys: self.keys.clone().into(),
             vault: self.vault.clone(),
             signed: signed.unwrap_or(0),
         };
@@ -74,19 +75,19 @@ impl Verification {
             signed: reader.signed,
             faults: Faults::default(),
             trees: Trees::default(),
-            seals: Seals::default(),
+            seals: 0,
             time: i64::MIN,
         };
         let mut pieces = pieces(&reader, &ends);
         while let Some((until, piece)) = pieces.try_next().await? {
-            check.piece(&mut snapshot, piece).await?;
+            check.piece(piece);
             progress(until, Position(head));
         }
         check.end(&mut snapshot, Position(head), sealed).await?;
         check.faults.extend(sequences(&mut snapshot).await?);
         let Check { faults, seals, .. } = check;
         let (faults, untold) = faults.in_order();
-        Ok(Verdict { head: Position(head), sealed, seals: seals.count, faults, untold })
+        Ok(Verdict { head: Position(head), sealed, seals, faults, untold })
     }
 }
 
@@ -137,18 +138,15 @@ struct Check<'a> {
     signed: u64,
     faults: Faults,
     trees: Trees,
-    seals: Seals,
+    /// How many seals there were so far.
+    seals: u64,
     /// When the event before was recorded.
     time: i64,
 }
 
 impl Check<'_> {
     /// Goes through the events of the next piece.
-    async fn piece(
-        &mut self,
-        snapshot: &mut PgConnection,
-        Piece { rows, stored, faults }: Piece,
-    ) -> Result<(), StoreError> {
+    fn piece(&mut self, Piece { rows, stored, faults, mut seals }: Piece) {
         self.faults.extend(faults);
         for row in rows {
             let next = Position(self.trees.size().cast_signed() + 1);
@@ -164,7 +162,7 @@ impl Check<'_> {
                 while self.trees.size() < known {
                     let index = self.trees.size();
                     self.trees.push(None, stored.leaf(index));
-                    self.compare(snapshot).await?;
+                    self.compare(&mut seals);
                 }
                 self.trees.skip_to(to.0.cast_unsigned());
             }
@@ -175,31 +173,27 @@ impl Check<'_> {
             let index = self.trees.size();
             let known = if index < self.signed { stored.leaf(index) } else { None };
             self.trees.push(Some(row.leaf), known);
-            self.compare(snapshot).await?;
+            self.compare(&mut seals);
         }
-        Ok(())
     }
 
     /// Compares the tree of this size with what was signed for it.
-    async fn compare(&mut self, snapshot: &mut PgConnection) -> Result<(), StoreError> {
+    fn compare(&mut self, seals: &mut VecDeque<Opened>) {
         let size = self.trees.size();
         if let Some(kept) = self.kept.filter(|kept| kept.size == size) {
             self.faults.extend(self.trees.compare(&kept, true));
         }
-        while self.seals.may_have(size) {
-            let Some(seal) = self.seals.take(snapshot, size).await? else { break };
-            match seal.open(self.keys) {
-                Ok(signed) if signed.size == size => {
+        while let Some(seal) = seals.pop_front_if(|(sealed, _)| sealed.0 <= size.cast_signed()) {
+            self.seals += 1;
+            match seal {
+                (_, Ok(signed)) if signed.size == size => {
                     self.faults.extend(self.trees.compare(&signed, false));
                 }
                 // Of a size that was skipped, for its events are missing.
-                Ok(_) => {}
-                Err(reason) => {
-                    self.faults.push(Fault::Checkpoint { size: Position(seal.size), reason });
-                }
+                (_, Ok(_)) => {}
+                (size, Err(reason)) => self.faults.push(Fault::Checkpoint { size, reason }),
             }
         }
-        Ok(())
     }
 
     /// What is left when the events are through: seals of events that are not there.
@@ -210,9 +204,17 @@ impl Check<'_> {
         sealed: Option<Checkpoint>,
     ) -> Result<(), StoreError> {
         self.faults.extend(self.trees.end());
-        while let Some(seal) = self.seals.take(snapshot, i64::MAX.cast_unsigned()).await? {
-            if let Err(reason) = seal.open(self.keys) {
-                self.faults.push(Fault::Checkpoint { size: Position(seal.size), reason });
+        let mut after = head;
+        loop {
+            let seals =
+                seals::between(snapshot, after, Position(i64::MAX), seals::READ_MAX).await?;
+            let Some(last) = seals.last() else { break };
+            after = Position(last.size);
+            for seal in seals {
+                self.seals += 1;
+                if let Err(reason) = seal.open(self.keys) {
+                    self.faults.push(Fault::Checkpoint { size: Position(seal.size), reason });
+                }
             }
         }
         for (signed, is_kept) in [(sealed, false), (self.kept, true)] {

@@ -1,14 +1,17 @@
 //! A piece of the log, read and checked by itself: what can be said of events without those before them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use orion_domain::{DecodeError, Event};
 use sqlx::{Connection as _, PgConnection, PgPool};
 
+use super::super::checkpoint::{Checkpoint, CheckpointError, LogPublicKey};
 use super::super::leaf::{STORED_COLUMNS, StoredEvent};
 use super::super::merkle::Hash;
 use super::super::tiles::Tiles;
 use super::fault::Fault;
+use super::seals;
 use crate::error::StoreError;
 use crate::record::{Position, RecordedEvent};
 use crate::vault::{KeyRing, ReadError, Vault};
@@ -19,6 +22,8 @@ pub(super) struct Reader {
     pub pool: PgPool,
     /// The snapshot, as `pg_export_snapshot` names it.
     pub snapshot: Arc<str>,
+    /// Whoever has signed the seals.
+    pub keys: Arc<[LogPublicKey]>,
     /// Opens personal values; without it they stay closed.
     pub vault: Option<Vault>,
     /// How many leaves the stored tree is asked for; what is beyond was never signed.
@@ -33,6 +38,9 @@ pub(super) struct Row {
     pub time: i64,
 }
 
+/// The size of a seal, and what it says if it was signed.
+pub(super) type Opened = (Position, Result<Checkpoint, CheckpointError>);
+
 /// What was read.
 pub(super) struct Piece {
     /// The events in order.
@@ -41,6 +49,8 @@ pub(super) struct Piece {
     pub stored: Tiles,
     /// What is wrong with them, each by itself.
     pub faults: Vec<Fault>,
+    /// The seals of these sizes, in order, and what became of their signatures.
+    pub seals: VecDeque<Opened>,
 }
 
 impl Reader {
@@ -70,12 +80,14 @@ impl Reader {
             .await
             .map_err(StoreError::database("reading the tree"))?;
         let faults = self.unreadable(&mut transaction, &events).await?;
+        let seals = seals::between(&mut transaction, after, until, i64::MAX).await?;
+        let seals = seals.iter().map(|seal| (Position(seal.size), seal.open(&self.keys))).collect();
         let row = |event: &StoredEvent| Row {
             position: event.position(),
             leaf: event.leaf_hash(),
             time: event.recorded_at_us,
         };
-        Ok(Piece { rows: events.iter().map(row).collect(), stored, faults })
+        Ok(Piece { rows: events.iter().map(row).collect(), stored, faults, seals })
     }
 
     /// The events that this program cannot read: unknown types and versions, payloads that do not fit.

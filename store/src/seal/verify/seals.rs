@@ -1,14 +1,13 @@
-//! The seals, as a verification goes through them.
-
-use std::collections::VecDeque;
+//! The seals, as a verification reads them.
 
 use sqlx::PgConnection;
 
 use super::super::checkpoint::{Checkpoint, CheckpointError, LogPublicKey};
 use crate::error::StoreError;
+use crate::record::Position;
 
-/// How many seals are read at a time.
-const READ_MAX: i64 = 1_000;
+/// How many seals are read at a time, where it is not known how many there are.
+pub(super) const READ_MAX: i64 = 1_000;
 
 /// A row of the table.
 #[derive(sqlx::FromRow)]
@@ -51,46 +50,20 @@ pub(super) async fn newest(
     }
 }
 
-/// The seals in order, some at a time.
-#[derive(Default)]
-pub(super) struct Seals {
-    waiting: VecDeque<Seal>,
-    last: i64,
-    is_end: bool,
-    /// How many were taken.
-    pub count: u64,
-}
-
-impl Seals {
-    /// True while the next one may be of this size or a smaller one.
-    pub fn may_have(&self, size: u64) -> bool {
-        match self.waiting.front() {
-            Some(seal) => seal.size <= size.cast_signed(),
-            None => !self.is_end,
-        }
-    }
-
-    /// The next one, if it is of this size or a smaller one.
-    pub async fn take(
-        &mut self,
-        snapshot: &mut PgConnection,
-        size: u64,
-    ) -> Result<Option<Seal>, StoreError> {
-        if self.waiting.is_empty() && !self.is_end {
-            let seals: Vec<Seal> = sqlx::query_as(
-                "SELECT size, root, checkpoint FROM seals WHERE size > $1 ORDER BY size LIMIT $2",
-            )
-            .bind(self.last)
-            .bind(READ_MAX)
-            .fetch_all(snapshot)
-            .await
-            .map_err(StoreError::database("reading the seals"))?;
-            self.is_end = seals.is_empty();
-            self.last = seals.last().map_or(self.last, |seal| seal.size);
-            self.waiting.extend(seals);
-        }
-        let next = self.waiting.pop_front_if(|seal| seal.size <= size.cast_signed());
-        self.count += u64::from(next.is_some());
-        Ok(next)
-    }
+/// The seals of sizes after one position up to another, in order; at most `limit`.
+pub(super) async fn between(
+    snapshot: &mut PgConnection,
+    after: Position,
+    until: Position,
+    limit: i64,
+) -> Result<Vec<Seal>, StoreError> {
+    sqlx::query_as(
+        "SELECT size, root, checkpoint FROM seals WHERE size > $1 AND size <= $2 ORDER BY size LIMIT $3",
+    )
+    .bind(after.0)
+    .bind(until.0)
+    .bind(limit)
+    .fetch_all(snapshot)
+    .await
+    .map_err(StoreError::database("reading the seals"))
 }
