@@ -1,18 +1,15 @@
 //! The server's settings: flags, each with a variable and a default.
 
+mod keys;
+
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::http::Uri;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Parser, Subcommand, ValueEnum};
 use orion_commands::mail::{MailSettingError, SmtpMailer};
 use orion_domain::values::Email;
-use orion_store::MasterKeys;
-use orion_store::keys::parse_key;
-use rand::RngCore as _;
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -89,6 +86,15 @@ pub struct Config {
     /// How long an access token is valid.
     #[arg(long, env = "ORION_ACCESS_TOKEN_TTL", default_value = "15m", value_parser = parse_duration)]
     pub access_token_ttl: Duration,
+
+    /// An Ed25519 seed in base64: signs the log's checkpoints; unset: made in the data directory.
+    #[arg(long, env = "ORION_LOG_KEY", hide_env_values = true)]
+    pub log_key: Option<SecretString>,
+
+    /// Earlier log keys, separated by commas: seeds, or only the public keys as
+    /// `/.well-known/orion-log-key` shows them. Their checkpoints stay good.
+    #[arg(long, env = "ORION_LOG_KEYS_OLD", hide_env_values = true, value_delimiter = ',')]
+    pub log_keys_old: Vec<SecretString>,
 
     /// The cost of password hashes: 2^cost rounds.
     #[arg(long, env = "ORION_BCRYPT_COST", default_value_t = 12, value_parser = clap::value_parser!(u32).range(4..=31))]
@@ -271,81 +277,6 @@ impl Config {
             .map_err(|error| ConfigError::Value { variable, problem: error.to_string() })?;
         Ok(Some(Otlp { url, variable }))
     }
-
-    /// The master key, and those that were.
-    pub fn master_keys(&self) -> Result<MasterKeys, ConfigError> {
-        let path = self.data_dir.join("master.key");
-        let current = key(self.master_key.as_ref(), "ORION_MASTER_KEY", &path)?;
-        Ok(MasterKeys::new(&current, &old_keys(&self.master_key_old, "ORION_MASTER_KEY_OLD")?))
-    }
-
-    /// The seed of the key that signs access tokens.
-    pub fn token_key(&self) -> Result<[u8; 32], ConfigError> {
-        key(self.token_key.as_ref(), "ORION_TOKEN_KEY", &self.data_dir.join("token.key"))
-    }
-
-    /// The seeds of earlier keys whose tokens are still good.
-    pub fn token_keys_old(&self) -> Result<Vec<[u8; 32]>, ConfigError> {
-        old_keys(&self.token_keys_old, "ORION_TOKEN_KEYS_OLD")
-    }
-}
-
-fn old_keys(
-    settings: &[SecretString],
-    variable: &'static str,
-) -> Result<Vec<[u8; 32]>, ConfigError> {
-    let problem = || "each key must be 32 bytes in base64".to_owned();
-    let invalid = || ConfigError::Value { variable, problem: problem() };
-    settings.iter().map(|key| parse_key(key.expose_secret()).ok_or_else(invalid)).collect()
-}
-
-/// The key of a variable, or of a file that is made on the first start.
-fn key(
-    setting: Option<&SecretString>,
-    variable: &'static str,
-    path: &Path,
-) -> Result<[u8; 32], ConfigError> {
-    let invalid = |what: &str| ConfigError::Value {
-        variable,
-        problem: format!("{what} must be 32 bytes in base64"),
-    };
-    if let Some(setting) = setting {
-        return parse_key(setting.expose_secret()).ok_or_else(|| invalid("the value"));
-    }
-    let failed = |source| ConfigError::KeyFile { path: path.to_owned(), source };
-    match std::fs::read_to_string(path) {
-        Ok(text) => {
-            parse_key(&text).ok_or_else(|| invalid(&format!("the file {}", path.display())))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let mut fresh = [0; 32];
-            rand::rng().fill_bytes(&mut fresh);
-            write_secret(path, &BASE64.encode(fresh)).map_err(failed)?;
-            Ok(fresh)
-        }
-        Err(error) => Err(failed(error)),
-    }
-}
-
-/// Writes a file that only its owner can read; it is there whole, or not at all.
-fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let part = path.with_extension("part");
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&part)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(part, path)?;
-    // The name must last as well: without the key the database is lost.
-    std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// An address that paths can be appended to: no slash at its end, no query.
@@ -411,17 +342,5 @@ mod tests {
         ] {
             assert!(parse_public_url(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn keys_are_made_once_and_only_the_owner_reads_them() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("new/master.key");
-        let made = key(None, "ORION_MASTER_KEY", &path).unwrap();
-        assert_eq!(key(None, "ORION_MASTER_KEY", &path).unwrap(), made);
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let error = key(Some(&"short".into()), "ORION_MASTER_KEY", &path).unwrap_err().to_string();
-        assert_eq!(error, "ORION_MASTER_KEY: the value must be 32 bytes in base64");
     }
 }

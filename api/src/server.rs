@@ -16,6 +16,7 @@ use orion_commands::{
 };
 use orion_projections::{Progress, Projector};
 use orion_store::embedded::{Embedded, EmbeddedError};
+use orion_store::seal::{LogKey, LogPublicKey, run_sealer};
 use orion_store::{ConnectError, Keys, KeysError, Log, MasterKeys, StoreError};
 use rand::distr::{Alphanumeric, SampleString as _};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -113,6 +114,7 @@ pub async fn run(
     let masters = config.master_keys()?;
     let tokens = Tokens::new(&config.token_key()?, &config.token_keys_old()?)?
         .living_for(config.access_token_ttl);
+    let seals = Seals { key: config.log_key()?, old: config.log_keys_old()? };
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| StartError::Listen { address: config.listen, source })?;
@@ -136,7 +138,7 @@ pub async fn run(
         Ok(Some(opened)) => {
             let new_admin = opened.is_new.then_some((&admin_password.1, is_generated));
             announce(&config, address, embedded.is_some(), new_admin);
-            let parts = Parts { tokens, providers, mailer, webhooks, figures };
+            let parts = Parts { tokens, seals, providers, mailer, webhooks, figures };
             serve(&config, opened, parts, listener, stop).await;
             Ok(())
         }
@@ -200,17 +202,32 @@ async fn open(
 /// What was made of the settings before the database was opened.
 struct Parts {
     tokens: Tokens,
+    seals: Seals,
     providers: Providers,
     mailer: Arc<dyn Mailer>,
     webhooks: Webhooks,
     figures: PrometheusHandle,
 }
 
+/// What the log is sealed with.
+struct Seals {
+    key: LogKey,
+    old: Vec<LogPublicKey>,
+}
+
+impl Seals {
+    /// The keys as others get them, one on each line, the present one first.
+    fn public(&self) -> Arc<str> {
+        let keys = std::iter::once(self.key.public()).chain(self.old.iter().cloned());
+        keys.map(|key| key.text() + "\n").collect::<String>().into()
+    }
+}
+
 /// Serves requests until `stop`, then ends what is open.
 async fn serve(
     config: &Config,
     opened: Opened,
-    Parts { tokens, providers, mailer, webhooks, figures }: Parts,
+    Parts { tokens, seals, providers, mailer, webhooks, figures }: Parts,
     listener: TcpListener,
     stop: CancellationToken,
 ) {
@@ -218,6 +235,9 @@ async fn serve(
     let mut tasks = JoinSet::new();
     let (progress, notified) =
         start_tasks(&mut tasks, config, &pool, &bus, (mailer, webhooks), &stop_tasks);
+
+    let log_keys = seals.public();
+    tasks.spawn(run_sealer(bus.log().clone(), seals.key, seals.old, stop_tasks.clone()));
 
     let limits = Arc::new(Limits::new(config.rate_limits == Switch::On));
     tasks.spawn(limits.clone().forget_full(stop_tasks.clone()));
@@ -248,7 +268,7 @@ async fn serve(
     let schema = schema(app.clone(), config.rules());
     let watches = Watches::new(schema.clone());
     let open = sockets.clone();
-    let shared = Shared { app, schema, oauth, edge, figures, sockets, watches };
+    let shared = Shared { app, schema, oauth, edge, log_keys, figures, sockets, watches };
     let server = async {
         serve::serve(listener, router(shared), bounds, stop.clone()).await;
         open.closed().await;

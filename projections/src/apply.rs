@@ -7,19 +7,22 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::place::Place;
 use crate::table::Table;
 use crate::tables::{Visitor, visit_all};
 
-/// Applies events to every table, within the caller's transaction.
+/// Applies events to every table of a place, within the caller's transaction.
 pub(crate) async fn apply(
     connection: &mut PgConnection,
+    place: &Place,
     facts: &[Fact],
 ) -> Result<(), sqlx::Error> {
-    visit_all(&mut Apply { connection, facts }).await
+    visit_all(&mut Apply { connection, place, facts }).await
 }
 
 struct Apply<'a> {
     connection: &'a mut PgConnection,
+    place: &'a Place,
     facts: &'a [Fact],
 }
 
@@ -35,7 +38,8 @@ impl Visitor for Apply<'_> {
         if changes.is_empty() {
             return Ok(());
         }
-        let before = load::<T>(self.connection, &changes).await?;
+        let table = self.place.table(T::NAME);
+        let before = load::<T>(self.connection, &table, &changes).await?;
         let mut after: HashMap<Uuid, Option<T>> = HashMap::new();
         for (key, fact) in changes {
             let row = after.entry(key).or_insert_with(|| before.get(&key).cloned());
@@ -50,25 +54,30 @@ impl Visitor for Apply<'_> {
                 Some(_) | None => {} // as it was
             }
         }
-        remove::<T>(self.connection, &removed).await?;
-        upsert(self.connection, &written).await
+        remove(self.connection, &table, &removed).await?;
+        upsert(self.connection, &table, &written).await
     }
 }
 
 async fn load<T: Table>(
     connection: &mut PgConnection,
+    table: &str,
     changes: &[(Uuid, &Fact)],
 ) -> Result<HashMap<Uuid, T>, sqlx::Error> {
     let ids: Vec<Uuid> = changes.iter().map(|(key, _)| *key).collect();
     let rows: Vec<Json<T>> =
-        sqlx::query_scalar(&format!("SELECT to_json(t) FROM {} t WHERE id = ANY ($1)", T::NAME))
+        sqlx::query_scalar(&format!("SELECT to_json(t) FROM {table} t WHERE id = ANY ($1)"))
             .bind(ids)
             .fetch_all(connection)
             .await?;
     Ok(rows.into_iter().map(|Json(row)| (row.id(), row)).collect())
 }
 
-async fn upsert<T: Table>(connection: &mut PgConnection, rows: &[T]) -> Result<(), sqlx::Error> {
+async fn upsert<T: Table>(
+    connection: &mut PgConnection,
+    table: &str,
+    rows: &[T],
+) -> Result<(), sqlx::Error> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -78,7 +87,6 @@ async fn upsert<T: Table>(connection: &mut PgConnection, rows: &[T]) -> Result<(
         "INSERT INTO {table} ({columns})
          SELECT {columns} FROM json_populate_recordset(NULL::{table}, $1::text::json)
          ON CONFLICT (id) DO UPDATE SET ({columns}) = ROW ({excluded})",
-        table = T::NAME,
         excluded = excluded.join(", "),
     );
     // As text: a binary jsonb parameter would rewrite the numbers of the json columns.
@@ -87,11 +95,15 @@ async fn upsert<T: Table>(connection: &mut PgConnection, rows: &[T]) -> Result<(
     Ok(())
 }
 
-async fn remove<T: Table>(connection: &mut PgConnection, ids: &[Uuid]) -> Result<(), sqlx::Error> {
+async fn remove(
+    connection: &mut PgConnection,
+    table: &str,
+    ids: &[Uuid],
+) -> Result<(), sqlx::Error> {
     if ids.is_empty() {
         return Ok(());
     }
-    let statement = format!("DELETE FROM {} WHERE id = ANY ($1)", T::NAME);
+    let statement = format!("DELETE FROM {table} WHERE id = ANY ($1)");
     sqlx::query(&statement).bind(ids).execute(connection).await?;
     Ok(())
 }

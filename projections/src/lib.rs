@@ -7,17 +7,23 @@
 
 mod apply;
 mod check;
+mod copy;
+mod history;
 mod notifications;
+mod place;
 mod progress;
 mod projector;
+mod rebuild;
 mod table;
 pub mod tables;
 mod trace;
 
 pub use check::{CheckError, Difference, check};
+pub use history::{Change, changes};
 pub use notifications::check_notifications;
 pub use progress::{Checkpoint, Progress, ProgressError, Status, checkpoint, resume};
 pub use projector::Projector;
+pub use rebuild::{RebuildError, Rebuilt, materialize, rebuild};
 pub use table::Table;
 
 /// The name of the projection that builds the documented tables.

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, warn};
 
+use crate::place::Place;
 use crate::progress::{Checkpoint, Progress, ProgressError, Status, checkpoint};
 use crate::trace::span_over;
 use crate::{NOTIFICATIONS, READ_MODEL, apply, notifications};
@@ -55,7 +56,7 @@ impl Projection {
     /// Applies events within the caller's transaction.
     async fn apply(self, connection: &mut PgConnection, facts: &[Fact]) -> Result<(), sqlx::Error> {
         match self {
-            Self::ReadModel => apply::apply(connection, facts).await,
+            Self::ReadModel => apply::apply(connection, &Place::Live, facts).await,
             Self::Notifications => notifications::apply(connection, facts).await,
         }
     }
@@ -267,7 +268,7 @@ impl Projector {
     ) -> Result<(), LeaderError> {
         let Some(newest) = facts.last() else { return Ok(()) };
         let mut transaction = connection.begin().await?;
-        self.projection.apply(&mut transaction, facts).await?;
+        // The checkpoint first: whoever holds its row has the tables for himself (`rebuild`).
         let moved = sqlx::query(
             "UPDATE projection.checkpoints SET position = $1, updated_at = now()
              WHERE name = $2 AND position = $3 AND status = 'running'",
@@ -280,6 +281,7 @@ impl Projector {
         if moved.rows_affected() != 1 {
             return Err(LeaderError::Overtaken { expected: applied });
         }
+        self.projection.apply(&mut transaction, facts).await?;
         transaction.commit().await?;
         self.progress
             .send_replace(Checkpoint { position: newest.position, status: Status::Running });

@@ -5,12 +5,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use crate::copy::CopyRow;
+
 /// A table whose every row is a fold of the events of one stream.
 ///
 /// The same two functions serve the live projector, a rebuild, time travel and the drift check.
 /// They are pure: the time is the event's, never a clock's.
 pub trait Table:
-    Serialize + DeserializeOwned + Clone + PartialEq + Send + Sync + Unpin + 'static
+    CopyRow + Serialize + DeserializeOwned + Clone + PartialEq + Send + Sync + Unpin + 'static
 {
     /// Schema and name, such as `orion.contents`.
     const NAME: &'static str;
@@ -49,6 +51,19 @@ macro_rules! row {
             pub const TABLE: &'static str = $table;
             /// The columns in the order of the fields.
             pub const COLUMNS: &'static [&'static str] = &[ $(stringify!($field)),* ];
+        }
+
+        impl crate::copy::CopyRow for $name {
+            fn copy(&self, lines: &mut Vec<u8>) {
+                $(
+                    crate::copy::CopyValue::copy(&self.$field, lines);
+                    lines.push(b'\t');
+                )*
+                // What separates values ends the line after the last.
+                if let Some(last) = lines.last_mut() {
+                    *last = b'\n';
+                }
+            }
         }
 
         // Only the key: rows hold personal values, which no log line may show.

@@ -2,16 +2,28 @@
 //! command, for the crate that does is not among its dependencies.
 
 mod keys;
+mod log;
+mod log_keys;
+mod moment;
+mod output;
+mod rebuild;
+mod seals;
+mod show;
+mod status;
+mod transfer;
 mod verbs;
 
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use orion_store::open_database;
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use orion_store::{create_database, open_database};
+use sqlx::PgPool;
 
-use self::keys::MasterKeySettings;
+use self::keys::{MasterKeyError, MasterKeySettings};
+use self::log_keys::{LogKeyError, LogKeySettings};
+use self::moment::Moment;
 
 /// A difference or fault was found.
 const FOUND: u8 = 1;
@@ -34,14 +46,31 @@ struct Args {
     #[command(flatten)]
     keys: MasterKeySettings,
 
+    #[command(flatten)]
+    log_keys: LogKeySettings,
+
     #[command(subcommand)]
     verb: Verb,
 }
 
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Shows the head of the log, and each projection's position, lag and error.
-    Status,
+    /// Shows the head of the log, how far it is sealed, and each projection's position, lag and error.
+    #[command(after_help = "Example: orion-replay status --format json")]
+    Status {
+        /// How it is written.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
     /// Lets a stopped projection try its event again, after the fix is deployed.
     Resume {
         /// The projection's name, as `status` shows it.
@@ -53,11 +82,88 @@ enum Verb {
         #[arg(long)]
         show_personal: bool,
     },
+    /// Prints the events of the log, in order.
+    #[command(
+        after_help = "Example: orion-replay log --type content.approved,content.rejected --from 2026-02-01T00:00:00Z"
+    )]
+    Log(log::Options),
+    /// Shows one aggregate as it was at a moment, and what happened to it until then.
+    #[command(
+        after_help = "Example: orion-replay show content 0197a000-0000-7000-8000-000000000301 --at 2026-02-01T12:00:00Z --diff"
+    )]
+    Show(show::Show),
+    /// Computes the tables anew beside the served ones, and mends the rows that differ, while the server runs.
+    #[command(after_help = "Example: orion-replay rebuild --dry-run")]
+    Rebuild {
+        /// Only compares: exit status 1 if a row differs.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Writes the documented tables as they were into a new schema, ready for SQL.
+    #[command(
+        after_help = "Example: orion-replay materialize --at 2026-02-01T12:00:00Z --schema february"
+    )]
+    Materialize {
+        /// When: a position, or a time such as 2026-02-01T12:00:00Z.
+        #[arg(long)]
+        at: Moment,
+        /// The schema's name; there must be none of it yet.
+        #[arg(long)]
+        schema: String,
+    },
+    /// Writes the log into a file, as `CloudEvents`, one on each line.
+    #[command(
+        after_help = "Example: orion-replay export log.ndjson.zst --compress zstd --keys log.keys"
+    )]
+    Export(transfer::Export),
+    /// Reads an exported log into an empty database, which is made if there is none.
+    #[command(
+        after_help = "Example: orion-replay import log.ndjson.zst --keys log.keys --key log-key.txt"
+    )]
+    Import(transfer::Import),
+    /// Prints completions for a shell.
+    #[command(
+        after_help = "Example: orion-replay completions bash > /etc/bash_completion.d/orion-replay"
+    )]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Recomputes the tree of all events and compares it with what was signed; names what is wrong, by position.
+    #[command(after_help = "Example: orion-replay verify --checkpoint kept.txt --key log-key.txt")]
+    Verify {
+        /// A checkpoint that was kept elsewhere: without one, a log that was cut off together with its
+        /// checkpoints looks whole.
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Option<PathBuf>,
+        /// The log's public keys, as `/.well-known/orion-log-key` gives them; unset: those of the settings.
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+        /// How the findings are written.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Prints a proof that an event is in the log: a file that convinces whoever has the public key.
+    #[command(after_help = "Example: orion-replay prove 42 > 42.proof")]
+    Prove {
+        /// The event's position.
+        #[arg(value_parser = clap::value_parser!(i64).range(1..))]
+        position: i64,
+    },
+    /// Checks a proof; needs the file and the public key, and no database.
+    #[command(after_help = "Example: orion-replay verify-proof 42.proof --key log-key.txt")]
+    VerifyProof {
+        /// What `prove` has printed.
+        file: PathBuf,
+        /// The log's public keys, as `/.well-known/orion-log-key` gives them; unset: those of the settings.
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return unusable(&error),
     };
@@ -70,17 +176,62 @@ fn main() -> ExitCode {
 
 /// True when all is well.
 async fn run(args: Args) -> Result<bool, Box<dyn Error>> {
-    let database = open_database(args.database_url, &args.data_dir).await?;
-    let outcome = match args.verb {
-        Verb::Status => verbs::status(&database.pool).await,
-        Verb::Resume { projection } => verbs::resume(&database.pool, &projection).await,
-        Verb::Check { show_personal } => match args.keys.load(&args.data_dir) {
-            Ok(masters) => verbs::check(&database.pool, masters, show_personal).await,
-            Err(error) => Err(error.into()),
-        },
+    if let Verb::VerifyProof { file, key } = &args.verb {
+        let keys = args.log_keys.load(&args.data_dir, key.as_deref())?;
+        return seals::verify_proof(file, &keys);
+    }
+    if let Verb::Completions { shell } = args.verb {
+        let mut command = Args::command();
+        clap_complete::generate(shell, &mut command, "orion-replay", &mut std::io::stdout());
+        return Ok(true);
+    }
+    let database = if matches!(args.verb, Verb::Import(_)) {
+        create_database(args.database_url.clone(), &args.data_dir).await?
+    } else {
+        open_database(args.database_url.clone(), &args.data_dir).await?
     };
+    let outcome = perform(&database.pool, args).await;
     database.close().await?;
     outcome
+}
+
+/// What needs a database.
+async fn perform(pool: &PgPool, args: Args) -> Result<bool, Box<dyn Error>> {
+    match args.verb {
+        Verb::Status { format } => status::status(pool, format).await,
+        Verb::Resume { projection } => verbs::resume(pool, &projection).await,
+        Verb::Check { show_personal } => {
+            verbs::check(pool, args.keys.load(&args.data_dir)?, show_personal).await
+        }
+        Verb::Log(options) => log::log(pool, &options).await,
+        Verb::Show(show) => show::show(pool, args.keys.load(&args.data_dir)?, &show).await,
+        Verb::Rebuild { dry_run } => {
+            rebuild::rebuild(pool, args.keys.load(&args.data_dir)?, dry_run).await
+        }
+        Verb::Materialize { at, schema } => {
+            rebuild::materialize(pool, args.keys.load(&args.data_dir)?, at, &schema).await
+        }
+        Verb::Verify { checkpoint, key, format } => {
+            let masters = match args.keys.load(&args.data_dir) {
+                Err(MasterKeyError::Missing { .. }) => None,
+                masters => Some(masters?),
+            };
+            let keys = args.log_keys.load(&args.data_dir, key.as_deref())?;
+            seals::verify(pool, keys, masters, checkpoint.as_deref(), format).await
+        }
+        Verb::Prove { position } => seals::prove(pool, position).await,
+        Verb::Export(export) => transfer::export(pool, &export).await,
+        Verb::Import(import) => {
+            let log_keys = match args.log_keys.load(&args.data_dir, import.key.as_deref()) {
+                // Nothing has been signed here so far.
+                Err(LogKeyError::Missing { .. }) => Vec::new(),
+                keys => keys?,
+            };
+            transfer::import(pool, args.keys.load(&args.data_dir)?, log_keys, &import).await
+        }
+        // Done before there was a database.
+        Verb::VerifyProof { .. } | Verb::Completions { .. } => Ok(true),
+    }
 }
 
 fn unusable(error: &dyn Error) -> ExitCode {

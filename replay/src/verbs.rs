@@ -2,49 +2,13 @@
 
 use std::error::Error;
 
-use orion_projections::{CheckError, Checkpoint, Difference, PROJECTIONS, Status};
+use orion_projections::{CheckError, Difference};
 use orion_store::{Keys, MasterKeys, Position, Vault};
 use serde_json::Value;
 use sqlx::PgPool;
 
-type Outcome = Result<bool, Box<dyn Error>>;
-
-/// Prints the head of the log and each projection.
-pub async fn status(pool: &PgPool) -> Outcome {
-    // In this order: a log that grows meanwhile is never behind.
-    let mut checkpoints = Vec::new();
-    for name in PROJECTIONS {
-        checkpoints.push((name, orion_projections::checkpoint(pool, name).await?));
-    }
-    let head = orion_store::log::head(pool).await?;
-    println!("head        {head}");
-    let mut is_well = true;
-    for (name, checkpoint) in checkpoints {
-        is_well &= print_checkpoint(name, checkpoint, head);
-    }
-    Ok(is_well)
-}
-
-fn print_checkpoint(name: &str, checkpoint: Checkpoint, head: Position) -> bool {
-    let Checkpoint { position, status } = checkpoint;
-    println!("projection  {name}");
-    println!("position    {position}");
-    println!("lag         {}", (head.0 - position.0).max(0));
-    let mut is_well = true;
-    match status {
-        Status::Running => println!("status      running"),
-        Status::Stopped { error } => {
-            println!("status      stopped");
-            println!("error       {error}");
-            is_well = false;
-        }
-    }
-    if head < position {
-        println!("fault       {}", CheckError::LogEnds { head, position });
-        is_well = false;
-    }
-    is_well
-}
+/// Whether all is well, or why that cannot be said.
+pub type Outcome = Result<bool, Box<dyn Error>>;
 
 /// Lets a stopped projection go on.
 pub async fn resume(pool: &PgPool, projection: &str) -> Outcome {

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use sqlx::PgPool;
 
-use crate::connect::{ConnectError, connect};
+use crate::connect::{ConnectError, connect, migrate};
 use crate::embedded::{Embedded, EmbeddedError};
 
 /// The connections of one command.
-const POOL: u32 = 4;
+const POOL: u32 = 8;
 
 /// An open database, with the PostgreSQL that was started for it.
 #[derive(Debug)]
@@ -50,6 +50,32 @@ pub async fn open_database(
     }
     let started = Embedded::start(data_dir).await?;
     match connect(started.url(), POOL).await {
+        Ok(pool) => Ok(Database { pool, started: Some(started) }),
+        Err(error) => {
+            started.stop().await?;
+            Err(error.into())
+        }
+    }
+}
+
+/// Opens the database like [`open_database`], but makes and migrates one that is not there yet.
+pub async fn create_database(
+    url: Option<String>,
+    data_dir: &Path,
+) -> Result<Database, OpenDatabaseError> {
+    if let Some(url) = url {
+        migrate(&url, &url).await?;
+        return Ok(Database { pool: connect(&url, POOL).await?, started: None });
+    }
+    if let Some(url) = Embedded::running_url(data_dir).await? {
+        return Ok(Database { pool: connect(&url, POOL).await?, started: None });
+    }
+    let started = Embedded::start(data_dir).await?;
+    let opened = async {
+        migrate(started.url(), started.url()).await?;
+        connect(started.url(), POOL).await
+    };
+    match opened.await {
         Ok(pool) => Ok(Database { pool, started: Some(started) }),
         Err(error) => {
             started.stop().await?;

@@ -14,21 +14,25 @@ pub mod keys;
 pub mod log;
 mod record;
 mod rotation;
+pub mod seal;
 mod selection;
+mod streams;
 mod tail;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod transfer;
 mod vault;
 
 pub use commit::{AppendError, Appended, Commit, Receipt, ReceiptKey};
 pub use connect::{ConnectError, connect, connect_to_read, migrate};
-pub use database::{Database, OpenDatabaseError, open_database};
+pub use database::{Database, OpenDatabaseError, create_database, open_database};
 pub use error::{StoreError, blames_a_value};
 pub use event_store::{EventStore, Loaded, SNAPSHOT_EVERY};
 pub use keys::{Keys, KeysError, MasterKeys, OpenError};
 pub use log::Log;
 pub use record::{Fact, Metadata, Position, RecordedEvent, StreamId};
 pub use rotation::{rewrap_keys, rotate_claims_key};
-pub use selection::Selection;
+pub use selection::{Selection, select};
+pub use streams::{StreamRange, StreamReader, ranges};
 pub use tail::Tail;
 pub use vault::{KeyRing, ReadError, Vault};

@@ -191,36 +191,12 @@ impl Log {
         aggregate_id: Uuid,
         until: Position,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
-        let rows: Vec<EventRow> = sqlx::query_as(&format!(
-            "SELECT {EVENT_COLUMNS} FROM events
-             WHERE aggregate_type = $1 AND aggregate_id = $2 AND position <= $3 ORDER BY sequence"
-        ))
-        .bind(aggregate_type)
-        .bind(aggregate_id.to_string())
-        .bind(until.0)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(StoreError::database("reading a stream"))?;
-        rows.into_iter().map(EventRow::into_event).collect()
+        stream(&self.pool, aggregate_type, aggregate_id, until).await
     }
 
     /// The newest event that was recorded at a time or before it.
-    ///
-    /// Times never run backwards along the positions, so that a search by halves finds it.
     pub async fn position_at(&self, time: DateTime<Utc>) -> Result<Position, StoreError> {
-        let (mut before, mut after) = (0, self.head().await?.0 + 1);
-        while after - before > 1 {
-            let middle = before + (after - before) / 2;
-            let is_by_then: bool =
-                sqlx::query_scalar("SELECT recorded_at <= $2 FROM events WHERE position = $1")
-                    .bind(middle)
-                    .bind(time)
-                    .fetch_one(&self.pool)
-                    .await
-                    .map_err(StoreError::database("searching the log by time"))?;
-            if is_by_then { before = middle } else { after = middle }
-        }
-        Ok(Position(before))
+        position_at(&self.pool, time).await
     }
 
     /// Who holds a unique value. Personal values must be hashed by the caller.
@@ -303,6 +279,46 @@ pub async fn head(pool: &PgPool) -> Result<Position, StoreError> {
         .map_err(StoreError::database("reading the head of the log"))
 }
 
+/// The events of one stream of the log behind a pool, up to a position, in order.
+pub async fn stream(
+    pool: &PgPool,
+    aggregate_type: &str,
+    aggregate_id: Uuid,
+    until: Position,
+) -> Result<Vec<RecordedEvent>, StoreError> {
+    let rows: Vec<EventRow> = sqlx::query_as(&format!(
+        "SELECT {EVENT_COLUMNS} FROM events
+         WHERE aggregate_type = $1 AND aggregate_id = $2 AND position <= $3 ORDER BY sequence"
+    ))
+    .bind(aggregate_type)
+    .bind(aggregate_id.to_string())
+    .bind(until.0)
+    .fetch_all(pool)
+    .await
+    .map_err(StoreError::database("reading a stream"))?;
+    rows.into_iter().map(EventRow::into_event).collect()
+}
+
+/// The newest event of the log behind a pool that was recorded at a time or before it;
+/// [`Position::START`] if there is none.
+///
+/// Times never run backwards along the positions, so that a search by halves finds it.
+pub async fn position_at(pool: &PgPool, time: DateTime<Utc>) -> Result<Position, StoreError> {
+    let (mut before, mut after) = (0, head(pool).await?.0 + 1);
+    while after - before > 1 {
+        let middle = before + (after - before) / 2;
+        let is_by_then: bool =
+            sqlx::query_scalar("SELECT recorded_at <= $2 FROM events WHERE position = $1")
+                .bind(middle)
+                .bind(time)
+                .fetch_one(pool)
+                .await
+                .map_err(StoreError::database("searching the log by time"))?;
+        if is_by_then { before = middle } else { after = middle }
+    }
+    Ok(Position(before))
+}
+
 /// The events after a position, in order, at most `limit`.
 pub async fn read(
     executor: impl PgExecutor<'_>,
@@ -338,6 +354,11 @@ pub(crate) struct EventRow {
 }
 
 impl EventRow {
+    /// Aggregate type, id and sequence, as the database has them.
+    pub(crate) fn place_in_stream(&self) -> (String, String, i64) {
+        (self.aggregate_type.clone(), self.aggregate_id.clone(), self.sequence)
+    }
+
     pub(crate) fn into_event(self) -> Result<RecordedEvent, StoreError> {
         let malformed = || StoreError::Malformed { position: Position(self.position) };
         let metadata: BTreeMap<String, String> =

@@ -5,7 +5,9 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use orion_domain::Event;
+use orion_domain::event::redacted;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 /// A place in the log: 1 for the first event, without a gap, in commit order; 0 is before all.
@@ -61,6 +63,13 @@ pub struct RecordedEvent {
     pub metadata: Metadata,
     /// When it was appended; never earlier than the event before it.
     pub recorded_at: DateTime<Utc>,
+}
+
+impl RecordedEvent {
+    /// The payload as it may be shown: personal and secret values are `"***"`. `null` if it is no JSON.
+    pub fn redacted_payload(&self) -> Value {
+        serde_json::from_str(&self.payload).map(redacted).unwrap_or_default()
+    }
 }
 
 // Without the payload: nobody needs to see it in a log line.

@@ -1,15 +1,13 @@
 //! Changing keys without touching an event.
 
-use orion_domain::{AggregateRoot as _, Claim, ClaimChange, Event, User};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::error::StoreError;
-use crate::keys::{
-    Keys, MasterKeys, Secret, claim_value, fingerprint, fresh_secret, server_key_place,
-};
+use crate::keys::{Keys, MasterKeys, fingerprint, fresh_secret, server_key_place};
 use crate::log::{EVENT_COLUMNS, EventRow};
-use crate::record::{Fact, RecordedEvent};
+use crate::record::RecordedEvent;
+use crate::transfer::Holders;
 use crate::vault::{Vault, data_key_place};
 
 /// How many keys or events are read at a time.
@@ -110,26 +108,23 @@ pub async fn rotate_claims_key(pool: &PgPool, keys: &Keys) -> Result<usize, Stor
     .await
     .map_err(database())?;
     let mut written = 0;
-    let mut holder = Holder::default();
+    let mut holders = Holders::default();
     let mut after = (String::new(), 0);
     loop {
         let events = users_after(&mut transaction, &after).await?;
         let Some(last) = events.last() else { break };
         after = (last.aggregate_id.to_string(), last.sequence);
         let ring = vault.ring(&events).await?;
-        let mut done = Vec::new();
         for event in &events {
             let fact = ring
                 .read(event)
                 .map_err(|source| StoreError::Unreadable { position: event.position, source })?;
-            if fact.aggregate_id != holder.id {
-                done.push(std::mem::replace(&mut holder, Holder::of(fact.aggregate_id)));
-            }
-            holder.take(fact);
+            holders.take(fact);
         }
-        written += write_claims(&mut transaction, &fresh, &done).await?;
+        written += holders.write(&mut transaction, &fresh).await?;
     }
-    written += write_claims(&mut transaction, &fresh, &[holder]).await?;
+    holders.end();
+    written += holders.write(&mut transaction, &fresh).await?;
     sqlx::query("UPDATE server_keys SET wrapped = $1, fingerprint = $2 WHERE name = 'claims'")
         .bind(keys.masters().wrap(&server_key_place("claims"), &fresh))
         .bind(fingerprint(&fresh))
@@ -156,58 +151,4 @@ async fn users_after(
     .await
     .map_err(StoreError::database("reading the users"))?;
     rows.into_iter().map(EventRow::into_event).collect()
-}
-
-/// A user, and the values that the user holds so far.
-#[derive(Default)]
-struct Holder {
-    id: Uuid,
-    user: User,
-    claims: Vec<Claim>,
-}
-
-impl Holder {
-    fn of(id: Uuid) -> Self {
-        Self { id, ..Self::default() }
-    }
-
-    fn take(&mut self, fact: Fact) {
-        let Event::User(event) = fact.event else { return };
-        for change in self.user.claims(&event) {
-            match change {
-                ClaimChange::Take(claim) => self.claims.push(claim),
-                ClaimChange::Release(claim) => self.claims.retain(|held| *held != claim),
-            }
-        }
-        cqrs_es::Aggregate::apply(&mut self.user, event);
-        if self.user.is_erased() {
-            self.claims.clear();
-        }
-    }
-}
-
-async fn write_claims(
-    connection: &mut PgConnection,
-    key: &Secret,
-    holders: &[Holder],
-) -> Result<usize, StoreError> {
-    let (mut namespaces, mut values, mut ids) = (Vec::new(), Vec::new(), Vec::new());
-    for holder in holders {
-        for claim in &holder.claims {
-            namespaces.push(claim.namespace);
-            values.push(claim_value(key, claim));
-            ids.push(holder.id.to_string());
-        }
-    }
-    sqlx::query(
-        "INSERT INTO claims (namespace, value, aggregate_id)
-         SELECT * FROM unnest($1::text[], $2::text[], $3::text[])",
-    )
-    .bind(namespaces)
-    .bind(values)
-    .bind(&ids)
-    .execute(connection)
-    .await
-    .map_err(StoreError::database("writing the claims"))?;
-    Ok(ids.len())
 }

@@ -1,7 +1,7 @@
 //! Picking events by what the log's columns say of them.
 
 use chrono::{DateTime, Utc};
-use sqlx::{Postgres, QueryBuilder};
+use sqlx::{PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use crate::error::StoreError;
@@ -59,8 +59,7 @@ impl Selection {
 }
 
 impl Log {
-    /// The wanted events between two positions, both left out, in order: the first `limit` of
-    /// them, or the last.
+    /// The wanted events of this log; see [`select`].
     pub async fn select(
         &self,
         selection: &Selection,
@@ -69,27 +68,7 @@ impl Log {
         is_from_end: bool,
         limit: i64,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
-        let mut sql = QueryBuilder::new(format!("SELECT {EVENT_COLUMNS} FROM events WHERE true"));
-        if let Some(after) = after {
-            sql.push(" AND position > ").push_bind(after.0);
-        }
-        if let Some(before) = before {
-            sql.push(" AND position < ").push_bind(before.0);
-        }
-        selection.push(&mut sql);
-        let direction = if is_from_end { "DESC" } else { "ASC" };
-        sql.push(format!(" ORDER BY position {direction} LIMIT ")).push_bind(limit);
-        let rows: Vec<EventRow> = sql
-            .build_query_as()
-            .fetch_all(self.pool())
-            .await
-            .map_err(StoreError::database("searching the log"))?;
-        let mut events =
-            rows.into_iter().map(EventRow::into_event).collect::<Result<Vec<_>, _>>()?;
-        if is_from_end {
-            events.reverse();
-        }
-        Ok(events)
+        select(self.pool(), selection, after, before, is_from_end, limit).await
     }
 
     /// How many events of the whole log are wanted.
@@ -101,4 +80,36 @@ impl Log {
             .await
             .map_err(StoreError::database("counting in the log"))
     }
+}
+
+/// The wanted events of the log behind a pool between two positions, both left out, in order: the
+/// first `limit` of them, or the last.
+pub async fn select(
+    pool: &PgPool,
+    selection: &Selection,
+    after: Option<Position>,
+    before: Option<Position>,
+    is_from_end: bool,
+    limit: i64,
+) -> Result<Vec<RecordedEvent>, StoreError> {
+    let mut sql = QueryBuilder::new(format!("SELECT {EVENT_COLUMNS} FROM events WHERE true"));
+    if let Some(after) = after {
+        sql.push(" AND position > ").push_bind(after.0);
+    }
+    if let Some(before) = before {
+        sql.push(" AND position < ").push_bind(before.0);
+    }
+    selection.push(&mut sql);
+    let direction = if is_from_end { "DESC" } else { "ASC" };
+    sql.push(format!(" ORDER BY position {direction} LIMIT ")).push_bind(limit);
+    let rows: Vec<EventRow> = sql
+        .build_query_as()
+        .fetch_all(pool)
+        .await
+        .map_err(StoreError::database("searching the log"))?;
+    let mut events = rows.into_iter().map(EventRow::into_event).collect::<Result<Vec<_>, _>>()?;
+    if is_from_end {
+        events.reverse();
+    }
+    Ok(events)
 }

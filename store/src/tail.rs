@@ -66,7 +66,7 @@ impl Recent {
 
 impl Tail {
     /// Starts to follow the log from its present head until `stop`.
-    pub(crate) async fn start(pool: PgPool, stop: CancellationToken) -> Result<Self, StoreError> {
+    pub async fn start(pool: PgPool, stop: CancellationToken) -> Result<Self, StoreError> {
         let start = head(&pool).await?;
         let (sender, head) = watch::channel(start);
         let tail =

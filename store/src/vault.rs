@@ -94,8 +94,12 @@ impl Place {
 impl Vault {
     /// The vault of a database.
     pub fn new(pool: PgPool, keys: &Keys) -> Self {
-        let cache = Arc::new(Mutex::new(LruCache::new(CACHED_MAX)));
-        Self { pool, masters: keys.masters().clone(), cache }
+        Self::of(pool, keys.masters().clone())
+    }
+
+    /// The vault of a database whose data keys these wrap.
+    pub(crate) fn of(pool: PgPool, masters: MasterKeys) -> Self {
+        Self { pool, masters, cache: Arc::new(Mutex::new(LruCache::new(CACHED_MAX))) }
     }
 
     /// The keys that these events need to be read.

@@ -8,6 +8,7 @@ use async_graphql::{Context, ID, InputObject, Json, Object, Result, SimpleObject
 use chrono::{DateTime, Utc};
 use orion_commands::Action;
 use orion_projections::{NOTIFICATIONS, Progress, READ_MODEL, Status};
+use orion_store::seal::newest_seal;
 use orion_store::{Position as LogPosition, RecordedEvent, Selection};
 use serde_json::Value;
 
@@ -126,6 +127,10 @@ pub struct ProjectionStatus {
 pub struct LogStatus {
     /// The newest position.
     head: Position,
+    /// Up to here a signed checkpoint covers the log; 0: there is none yet.
+    sealed_size: Position,
+    /// The root of the tree of the sealed events, in base64.
+    sealed_root: Option<String>,
     /// What is computed from the log.
     projections: Vec<ProjectionStatus>,
 }
@@ -183,6 +188,8 @@ impl EventQuery {
     async fn log(&self, ctx: &Context<'_>, min_position: Option<Position>) -> Result<LogStatus> {
         ctx.allow(Action::Audit)?;
         ctx.reach(min_position).await?;
+        // In this order: what is sealed is in the log.
+        let seal = newest_seal(ctx.app().bus.log().pool()).await.map_err(internal)?;
         let head = ctx.app().bus.log().head().await.map_err(internal)?;
         let app = ctx.app();
         let projections = [(READ_MODEL, &app.progress), (NOTIFICATIONS, &app.notified)];
@@ -199,6 +206,13 @@ impl EventQuery {
             }
         };
         let projections = projections.into_iter().map(status).collect();
-        Ok(LogStatus { head: Position(head), projections })
+        let sealed_size = seal.as_ref().map_or(LogPosition::START, |seal| seal.size);
+        let sealed_root = seal.map(|seal| seal.root);
+        Ok(LogStatus {
+            head: Position(head),
+            sealed_size: Position(sealed_size),
+            sealed_root,
+            projections,
+        })
     }
 }

@@ -35,19 +35,29 @@ pub async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
     for (limit, count) in app.limits.refused() {
         counter!("orion_rate_limited_total", "limit" => limit).absolute(count);
     }
-    let reactors = tokio::time::timeout(LOOK_WITHIN, reactors(pool)).await;
-    let reactors = reactors.ok().and_then(Result::ok);
-    gauge!("orion_database_up").set(u32::from(reactors.is_some()));
-    for (name, position) in reactors.into_iter().flatten() {
+    let looked = tokio::time::timeout(LOOK_WITHIN, look(pool)).await;
+    let looked = looked.ok().and_then(Result::ok);
+    gauge!("orion_database_up").set(u32::from(looked.is_some()));
+    let (reactors, sealed) =
+        looked.map_or((Vec::new(), None), |(reactors, sealed)| (reactors, Some(sealed)));
+    if let Some(sealed) = sealed {
+        gauge!("orion_sealed_position").set(figure(sealed));
+        gauge!("orion_seal_lag_events").set(lag(sealed, head));
+    }
+    for (name, position) in reactors {
         gauge!("orion_reactor_position", "reactor" => name.clone()).set(figure(position));
         gauge!("orion_reactor_lag_events", "reactor" => name).set(lag(position, head));
     }
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.figures.render())
 }
 
-/// Where every reactor is, whichever server runs it, and also if none does.
-async fn reactors(pool: &PgPool) -> Result<Vec<(String, i64)>, sqlx::Error> {
-    sqlx::query_as("SELECT name, position FROM reactor_checkpoints").fetch_all(pool).await
+/// Where every reactor is, and how far the log is sealed, whichever server does it, and also if none does.
+async fn look(pool: &PgPool) -> Result<(Vec<(String, i64)>, i64), sqlx::Error> {
+    let reactors =
+        sqlx::query_as("SELECT name, position FROM reactor_checkpoints").fetch_all(pool).await?;
+    let sealed =
+        sqlx::query_scalar("SELECT coalesce(max(size), 0) FROM seals").fetch_one(pool).await?;
+    Ok((reactors, sealed))
 }
 
 /// A position as Prometheus has it.

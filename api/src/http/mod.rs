@@ -5,6 +5,7 @@ mod compress;
 mod explorer;
 mod graphql;
 mod health;
+mod log;
 mod metrics;
 pub mod oauth;
 mod observe;
@@ -63,6 +64,8 @@ pub struct Shared {
     pub oauth: Arc<OAuth>,
     /// What is let in.
     pub edge: Edge,
+    /// Whoever signs the log's checkpoints, as others get to know it.
+    pub log_keys: Arc<str>,
     /// What was counted.
     pub figures: PrometheusHandle,
     /// The sockets and streams that are open.
@@ -109,6 +112,8 @@ pub fn router(shared: Shared) -> Router {
         .route("/auth/{provider}/link", post(oauth::link))
         .route("/auth/{provider}/callback", get(oauth::callback))
         .route("/.well-known/jwks.json", get(jwks))
+        .route("/.well-known/orion-log-key", get(log::key))
+        .route("/log/checkpoint", get(log::checkpoint))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(metrics::metrics))

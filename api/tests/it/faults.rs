@@ -34,6 +34,8 @@ async fn a_wrong_setting_is_one_line_and_exit_status_2() {
         (Settings::on("mysql://127.0.0.1/orion"), "DATABASE_URL: "),
         (nowhere().with("ORION_MASTER_KEY", "c2hvcnQ="), "ORION_MASTER_KEY: "),
         (nowhere().with("ORION_TOKEN_KEY", "?"), "ORION_TOKEN_KEY: "),
+        (nowhere().with("ORION_LOG_KEY", "?"), "ORION_LOG_KEY: "),
+        (nowhere().with("ORION_LOG_KEYS_OLD", "?"), "ORION_LOG_KEYS_OLD: "),
         (nowhere().with("ORION_ADMIN_EMAIL", "nobody"), "ORION_ADMIN_EMAIL: "),
         (nowhere().with("ORION_ADMIN_PASSWORD", "short"), "ORION_ADMIN_PASSWORD: "),
         (nowhere().with("ORION_LOG", "=="), "ORION_LOG: "),

@@ -43,6 +43,7 @@ mod resume;
 mod rights;
 mod schema;
 mod sdl;
+mod seals;
 mod secrets;
 mod server;
 mod service_rights;

@@ -101,6 +101,10 @@ async fn what_happens_is_counted() {
     let mut watching = ada.subscribe(watch, json!({ "after": "0" })).await;
     watching.change().await;
 
+    eventually("something is sealed", async || {
+        (at(&figures(&server).await, "orion_sealed_position") > 0.0).then_some(())
+    })
+    .await;
     let samples = figures(&server).await;
     for key in [
         "orion_graphql_operations_total{kind=\"query\",code=\"BAD_USER_INPUT\"}",
@@ -120,6 +124,8 @@ async fn what_happens_is_counted() {
         "orion_projection_batch_duration_seconds_count{projection=\"read_model\"}",
         "orion_projection_batch_events_count{projection=\"read_model\"}",
         "orion_reactor_position{reactor=\"mark_published\"}",
+        "orion_sealed_position",
+        "orion_seal_duration_seconds_count",
         "orion_tail_reads_total{reader=\"projection\",source=\"memory\"}",
         "orion_database_connections{state=\"open\"}",
         "orion_password_hash_duration_seconds_count",
@@ -130,6 +136,8 @@ async fn what_happens_is_counted() {
     assert_eq!(at(&samples, "orion_sockets"), 1.0);
     assert_eq!(at(&samples, "orion_subscriptions"), 1.0);
     assert_eq!(at(&samples, "orion_database_up"), 1.0);
+    assert_eq!(at(&samples, "orion_sealer_stopped"), 0.0);
+    assert!(at(&samples, "orion_seal_lag_events") >= 0.0);
     assert_eq!(at(&samples, "orion_database_connections_max"), 10.0);
     assert_eq!(at(&samples, "orion_rate_limited_total{limit=\"login\"}"), 0.0);
     assert!(!samples.keys().any(|key| key.contains("my/own") || key.contains("ANameOfMyOwn")));

@@ -22,6 +22,9 @@ pub const ADMIN_PASSWORD: &str = "a password for tests";
 /// The master key of every server here: 32 times the byte 7, as tests of the log have it.
 const MASTER_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 
+/// The key that every server here signs checkpoints with: 32 times the byte 8.
+const LOG_KEY: &str = "CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=";
+
 /// How long a server may take to end: the contract's 10 s and a little for a busy machine.
 const STOPS_WITHIN: Duration = Duration::from_secs(12);
 
@@ -74,6 +77,7 @@ impl Settings {
             ("ORION_ADMIN_PASSWORD", ADMIN_PASSWORD),
             ("ORION_DATABASE_POOL", "10"),
             ("ORION_MASTER_KEY", MASTER_KEY),
+            ("ORION_LOG_KEY", LOG_KEY),
             ("ORION_RATE_LIMITS", "off"),
         ];
         let variables = variables.map(|(name, value)| (name, value.to_owned())).to_vec();

@@ -7,6 +7,10 @@
 
 mod folds;
 mod golden;
+mod history;
+mod materialize;
 mod notifications;
+mod rebuild;
 mod schema;
 mod tables;
+mod world;

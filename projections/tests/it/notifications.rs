@@ -1,21 +1,14 @@
 //! What users are told: of which events, in which order, as they wanted it at that position.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
-use orion_domain::{AggregateRoot, Content, Event, Session, Trend, User};
 use orion_projections::{NOTIFICATIONS, Projector, check_notifications, checkpoint};
-use orion_store::testing::{TestDatabase, database, log, vault};
-use orion_store::{Commit, EventStore, Metadata, Position, connect};
+use orion_store::Position;
+use orion_store::testing::vault;
 use serde_json::{Value, json};
-use sqlx::PgPool;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::golden::{event, id};
-
-/// What takes longer does not come.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::golden::id;
+use crate::world::{PATIENCE, World};
 
 const ADA: Uuid = id(0xada);
 const BOB: Uuid = id(0xb0b);
@@ -23,26 +16,7 @@ const TREND: Uuid = id(0x201);
 const CONTENT: Uuid = id(0x301);
 const RUN: Uuid = id(0x311);
 
-/// A log that grows event by event, and what is projected of it.
-struct World {
-    store: EventStore,
-    owner: PgPool,
-    versions: HashMap<Uuid, i64>,
-    _stop: DropGuard,
-    _database: TestDatabase,
-}
-
 impl World {
-    async fn new() -> Self {
-        let database = database().await;
-        let stop = CancellationToken::new();
-        let pool = connect(&database.url, 6).await.unwrap();
-        let store = EventStore::new(log(pool, stop.clone()).await);
-        let owner = PgPool::connect(&database.url).await.unwrap();
-        let versions = HashMap::new();
-        Self { store, owner, versions, _stop: stop.drop_guard(), _database: database }
-    }
-
     /// With these users.
     async fn with(users: &[Uuid]) -> Self {
         let mut world = Self::new().await;
@@ -83,38 +57,10 @@ impl World {
         self.happens(CONTENT, &format!("content.stage_{what}"), payload).await
     }
 
-    /// Appends an event; gives its position.
-    async fn happens(&mut self, stream: Uuid, event_type: &str, payload: Value) -> i64 {
-        match event(event_type, &payload) {
-            Event::User(event) => self.append::<User>(stream, event).await,
-            Event::Session(event) => self.append::<Session>(stream, event).await,
-            Event::Trend(event) => self.append::<Trend>(stream, event).await,
-            Event::Content(event) => self.append::<Content>(stream, event).await,
-            other @ (Event::Publish(_)
-            | Event::SocialAccount(_)
-            | Event::Provider(_)
-            | Event::ServiceToken(_)) => panic!("{other:?}"),
-        }
-    }
-
-    async fn append<A: AggregateRoot>(&mut self, stream: Uuid, event: A::Event) -> i64 {
-        let version = self.versions.entry(stream).or_default();
-        let mut commit = Commit::new(Metadata::new());
-        self.store.add(&mut commit, stream, *version, &A::default(), &[event]).await.unwrap();
-        *version += 1;
-        self.store.log().append(commit).await.unwrap().last.0
-    }
-
     /// Projects all that there is.
     async fn project(&self) {
         let log = self.store.log();
-        let stop = CancellationToken::new();
-        let (projector, progress) = Projector::of_notifications(log.clone(), log.pool().clone());
-        let running = tokio::spawn(projector.run(stop.clone()));
-        let reached = progress.reached(log.head().await.unwrap(), PATIENCE).await;
-        stop.cancel();
-        running.await.unwrap();
-        assert!(reached, "{:?}", progress.now());
+        self.run(Projector::of_notifications(log.clone(), log.pool().clone())).await;
     }
 
     /// Position and kind of what a user was told, in order, and whether it was pushed.
@@ -138,10 +84,6 @@ impl World {
             rows.extend(sqlx::query_scalar::<_, Value>(&sql).fetch_all(&self.owner).await.unwrap());
         }
         rows
-    }
-
-    async fn execute(&self, sql: &str) {
-        sqlx::query(sql).execute(&self.owner).await.unwrap();
     }
 
     async fn differences(&self) -> usize {

@@ -18,7 +18,7 @@ async fn it_is_found_running_or_not_and_left_as_it_was() {
 
     let status = || orion_replay(["status"]).with("ORION_DATA_DIR", dir.path());
     let while_running = status().exits(0).await;
-    assert!(while_running.starts_with("head        0\n"), "{while_running}");
+    assert!(while_running.starts_with("head        0\nsealed      0\n"), "{while_running}");
     assert_eq!(Embedded::running_url(dir.path()).await.unwrap().as_deref(), Some(embedded.url()));
 
     embedded.stop().await.unwrap();

@@ -7,8 +7,14 @@
 
 mod check;
 mod embedded;
+mod log;
 mod program;
+mod prove;
+mod rebuild;
 mod resume;
+mod show;
 mod status;
+mod transfer;
 mod usage;
+mod verify;
 mod world;

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::process::Stdio;
 use std::time::Duration;
 
+use orion_store::seal::LogKey;
 use tokio::process::Command;
 
 /// What takes longer than this does not come.
@@ -12,13 +13,21 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 /// The master key of the logs that tests open: 32 times the byte 7.
 const MASTER_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 
+/// The key that signs the logs of tests: 32 times the byte 8.
+const LOG_KEY: &str = "CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=";
+
+/// The same key, for those who seal.
+pub fn log_key() -> LogKey {
+    LogKey::from_seed(&[8; 32])
+}
+
 /// The program, with nothing of this process's own settings.
 pub fn orion_replay<'a>(args: impl IntoIterator<Item = &'a str>) -> Program {
     let mut command = Command::new(env!("CARGO_BIN_EXE_orion-replay"));
     command.args(args).env_remove("DATABASE_URL").env_remove("ORION_DATA_DIR");
     // In no folder of ours: a default must not find anything there.
     command.current_dir("/").stdin(Stdio::null()).kill_on_drop(true);
-    command.env("ORION_MASTER_KEY", MASTER_KEY);
+    command.env("ORION_MASTER_KEY", MASTER_KEY).env("ORION_LOG_KEY", LOG_KEY);
     Program(command)
 }
 
@@ -28,6 +37,19 @@ impl Program {
     pub fn with(mut self, variable: &str, value: impl AsRef<OsStr>) -> Self {
         self.0.env(variable, value);
         self
+    }
+
+    pub fn without(mut self, variable: &str) -> Self {
+        self.0.env_remove(variable);
+        self
+    }
+
+    pub fn add<'a>(&mut self, args: impl IntoIterator<Item = &'a str>) {
+        self.0.args(args);
+    }
+
+    pub fn command(&mut self) -> &mut Command {
+        &mut self.0
     }
 
     /// Runs it to its end, which must have this status. Gives stdout if that is good or a fault,

@@ -1,5 +1,6 @@
 //! `status`: how far the projection is, and whether that is a fault.
 
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::world::World;
@@ -10,6 +11,7 @@ async fn an_empty_log_is_good() {
     assert_eq!(
         status(&world, 0).await,
         "head        0\n\
+         sealed      0\n\
          projection  read_model\n\
          position    0\n\
          lag         0\n\
@@ -24,6 +26,7 @@ async fn a_projection_that_is_behind_has_a_lag() {
     assert_eq!(
         status(&world, 0).await,
         "head        5\n\
+         sealed      0\n\
          projection  read_model\n\
          position    2\n\
          lag         3\n\
@@ -42,6 +45,7 @@ async fn a_stopped_projection_is_a_fault() {
     assert_eq!(
         before,
         "head        2\n\
+         sealed      0\n\
          projection  read_model\n\
          position    1\n\
          lag         1\n\
@@ -58,6 +62,7 @@ async fn a_projection_ahead_of_the_log_is_a_fault() {
     assert_eq!(
         status(&world, 1).await,
         "head        2\n\
+         sealed      0\n\
          projection  read_model\n\
          position    9\n\
          lag         0\n\
@@ -75,6 +80,7 @@ async fn each_projection_has_its_own_place() {
     assert_eq!(
         world.orion_replay(["status"]).exits(0).await,
         "head        3\n\
+         sealed      0\n\
          projection  read_model\n\
          position    3\n\
          lag         0\n\
@@ -93,4 +99,36 @@ async fn status(world: &World, status: i32) -> String {
     let head = tables.lines().next().unwrap().replace("head ", "lag  ");
     assert_eq!(notifications, format!("position    0\n{head}\nstatus      running\n"));
     tables.to_owned()
+}
+
+#[tokio::test]
+async fn it_says_how_far_the_log_is_sealed() {
+    let (world, _) = World::with_trend(2).await;
+    world.seal().await;
+    world.append(Uuid::now_v7(), 0, 1).await;
+    let said = world.orion_replay(["status"]).exits(0).await;
+    assert!(said.starts_with("head        3\nsealed      2\nprojection"), "{said}");
+
+    world.tamper("DELETE FROM events WHERE position > 1").await;
+    let said = world.orion_replay(["status"]).exits(1).await;
+    let cut =
+        "head        1\nsealed      2\nfault       the log ends at 1, before the sealed size 2\n";
+    assert!(said.starts_with(cut), "{said}");
+}
+
+#[tokio::test]
+async fn programs_get_json() {
+    let (world, _) = World::with_trend(2).await;
+    world.seal().await;
+    let said = world.orion_replay(["status", "--format", "json"]).exits(0).await;
+    let said: Value = serde_json::from_str(&said).unwrap();
+    let projection = |name: &str, position: u8| {
+        json!({ "name": name, "position": position, "lag": 2 - position, "status": "running",
+                "error": null, "fault": null })
+    };
+    assert_eq!(
+        said,
+        json!({ "head": 2, "sealed": 2, "fault": null,
+                "projections": [projection("read_model", 2), projection("notifications", 0)] })
+    );
 }

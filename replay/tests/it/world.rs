@@ -1,15 +1,19 @@
 //! A database with a log, tables that a projector filled, and an owner who may spoil them.
 
+use std::time::Duration;
+
 use orion_domain::values::{Score, Source, Topic};
-use orion_domain::{Trend, TrendEvent};
+use orion_domain::{AggregateRoot as _, Event, Trend, TrendEvent, User};
 use orion_projections::{Progress, Projector};
+use orion_store::seal::{newest_seal, run_sealer};
 use orion_store::testing::{TestDatabase, database, log};
-use orion_store::{Commit, Log, Metadata, Position, connect};
+use orion_store::{Commit, EventStore, Log, Metadata, Position, ReceiptKey, connect};
+use serde_json::Value;
 use sqlx::{Connection, Executor, PgConnection};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
-use crate::program::{PATIENCE, Program, orion_replay};
+use crate::program::{PATIENCE, Program, log_key, orion_replay};
 
 pub struct World {
     log: Log,
@@ -45,7 +49,33 @@ impl World {
         let events: Vec<_> = (version + 1..=version + count).map(trend_event).collect();
         let mut commit = Commit::new(Metadata::from([("actor".to_owned(), "test".to_owned())]));
         commit.append::<Trend>(trend, version, &events).unwrap();
+        let key = ReceiptKey { actor: "test".to_owned(), command_id: Uuid::now_v7() };
+        commit.receipt(key, vec![0, 1, 255], format!("{{\"id\": \"{trend}\"}}"));
         self.log.append(commit).await.unwrap().last
+    }
+
+    /// Adds events of a user that is at `version`: types with their fields.
+    pub async fn of_user(&self, user: Uuid, version: i64, events: &[(&str, Value)]) {
+        let erases = events.iter().any(|(event_type, _)| *event_type == "user.erased");
+        let decode = |(event_type, payload): &(&str, Value)| {
+            let event = Event::decode(event_type, "1", &payload.to_string()).unwrap();
+            let Event::User(event) = event else { panic!("{event:?}") };
+            event
+        };
+        let events: Vec<_> = events.iter().map(decode).collect();
+        let actor = format!("user:{user}");
+        let mut commit = Commit::new(Metadata::from([("actor".to_owned(), actor)]));
+        let store = EventStore::new(self.log.clone());
+        // Enough for what tests let happen: claims of the first event, none of later ones.
+        let state: User = store.load(user).await.unwrap().aggregate;
+        for change in events.iter().flat_map(|event| state.claims(event)) {
+            commit.claim(user, self.log.keys().stored_claim(change));
+        }
+        if erases {
+            commit.erase(user);
+        }
+        store.add(&mut commit, user, version, &state, &events).await.unwrap();
+        self.log.append(commit).await.unwrap();
     }
 
     /// Runs the projector of the documented tables until they show all of the log, or it stops
@@ -68,12 +98,51 @@ impl World {
         is_shown
     }
 
+    /// Seals all that is in the log, as a server does; gives the checkpoint.
+    pub async fn seal(&self) -> String {
+        let stop = CancellationToken::new();
+        let sealer = run_sealer(self.log.clone(), log_key(), Vec::new(), stop.clone());
+        let running = tokio::spawn(sealer);
+        let head = self.log.head().await.unwrap();
+        let sealed = async {
+            let mut looks = tokio::time::interval(Duration::from_millis(20));
+            loop {
+                looks.tick().await;
+                if let Some(seal) = newest_seal(self.log.pool()).await.unwrap()
+                    && seal.size == head
+                {
+                    return seal.checkpoint;
+                }
+            }
+        };
+        let checkpoint = tokio::time::timeout(PATIENCE, sealed).await.expect("it is sealed");
+        stop.cancel();
+        running.await.unwrap();
+        checkpoint
+    }
+
+    /// What only a superuser may do, with the triggers off.
+    pub async fn tamper(&self, sql: &str) {
+        let mut owner = PgConnection::connect(self.url()).await.unwrap();
+        owner.execute("SET session_replication_role = replica").await.unwrap();
+        let done = owner.execute(sql).await.unwrap();
+        assert!(done.rows_affected() > 0, "no effect: {sql}");
+        owner.close().await.unwrap();
+    }
+
     /// What nobody but the owner of the tables may do; it must change something.
     pub async fn spoil(&self, sql: &str) {
         let mut owner = PgConnection::connect(self.url()).await.unwrap();
         let done = owner.execute(sql).await.unwrap();
         assert!(sql.starts_with("ALTER") || done.rows_affected() > 0, "no effect: {sql}");
         owner.close().await.unwrap();
+    }
+
+    /// The first column of a query, as text.
+    pub async fn select(&self, sql: &str) -> Vec<String> {
+        let mut owner = PgConnection::connect(self.url()).await.unwrap();
+        let sql = format!("SELECT value::text FROM ({sql}) AS t (value)");
+        sqlx::query_scalar(&sql).fetch_all(&mut owner).await.unwrap()
     }
 
     /// The program, on this database.

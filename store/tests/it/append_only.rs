@@ -110,3 +110,20 @@ async fn only_the_role_of_the_server_may_append() {
     assert!(!may);
     connection.execute(format!("RESET ROLE; DROP ROLE {role}").as_str()).await.unwrap();
 }
+
+#[tokio::test]
+async fn checkpoints_are_not_rewritten_either() {
+    let world = log_with_events().await;
+    let seal = "INSERT INTO seals (size, root, checkpoint) VALUES (1, sha256('x'), 'x')";
+    world.log.pool().execute(seal).await.unwrap();
+    for sql in [
+        "UPDATE seals SET checkpoint = 'y'",
+        "UPDATE seals SET size = size + 1",
+        "DELETE FROM seals",
+        "TRUNCATE seals",
+        "INSERT INTO seals SELECT * FROM seals ON CONFLICT (size) DO UPDATE SET checkpoint = 'y'",
+    ] {
+        assert_eq!(refusal(world.log.pool(), sql).await, NO_RIGHT, "{sql}");
+        assert_eq!(refusal(&world.owner, sql).await, APPEND_ONLY, "{sql}");
+    }
+}

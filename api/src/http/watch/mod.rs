@@ -23,7 +23,7 @@ use self::question::{Key, Question};
 use super::graphql::{Answer, checked, refusal};
 use crate::auth::rights::Standing;
 use crate::graphql::began::Began;
-use crate::graphql::context::{App, Caller};
+use crate::graphql::context::Caller;
 use crate::graphql::error::{bad_input, coded};
 use crate::graphql::observe::code;
 use crate::graphql::subscription::Run;

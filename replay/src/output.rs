@@ -1,0 +1,64 @@
+//! What is printed, and how: for people on a terminal in colour, plain when piped.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Headings.
+pub const TITLE: Style = Style::new().bold();
+/// What is there now.
+pub const NEW: Style = AnsiColor::Green.on_default();
+/// What is not there any more.
+pub const OLD: Style = AnsiColor::Red.on_default();
+/// What is of less interest.
+pub const FAINT: Style = Style::new().dimmed();
+
+/// A text in a style.
+pub fn styled(style: Style, text: &str) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// Prints all of it, or says that it could not: what is redirected may end on a full disk. Colours
+/// are left out unless they are seen, and with `NO_COLOR`.
+pub fn say(text: &str) -> Result<(), Box<dyn Error>> {
+    let mut stdout = anstream::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(|error| format!("standard output: {error}").into())
+}
+
+/// Lines in columns, each as wide as its widest value.
+pub fn columns(lines: &[Vec<String>]) -> String {
+    let count = lines.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| {
+        let values = lines.iter().filter_map(|line| line.get(column));
+        values.map(|value| value.chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..count).map(width).collect();
+    let mut text = String::new();
+    for line in lines {
+        let mut padded = String::new();
+        for (value, width) in line.iter().zip(&widths) {
+            // Writing to a string does not fail.
+            let _ = write!(padded, "{value:width$}  ");
+        }
+        text.push_str(padded.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// How far something is, with its rate and the time left; only on a terminal.
+pub fn progress_bar(total: u64) -> ProgressBar {
+    let bar = ProgressBar::new(total);
+    // The template is a constant that is known to parse; without it the bar is a plainer one.
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len}  {per_sec}  {eta} left")
+    {
+        bar.set_style(style);
+    }
+    bar
+}

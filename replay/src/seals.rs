@@ -1,0 +1,150 @@
+//! Verifying the log against its seals, and proving single events.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use orion_store::seal::{Checkpoint, CheckpointError, LogPublicKey, Proof, Verdict, Verification};
+use orion_store::{Keys, MasterKeys, Position, Vault};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::Format;
+use crate::output::{progress_bar, say};
+use crate::verbs::Outcome;
+
+/// Recomputes the tree, and says what is not as it was signed.
+pub async fn verify(
+    pool: &PgPool,
+    keys: Vec<LogPublicKey>,
+    masters: Option<MasterKeys>,
+    kept: Option<&Path>,
+    format: Format,
+) -> Outcome {
+    let kept = match kept.map(|path| open_kept(path, &keys)).transpose() {
+        Ok(kept) => kept,
+        Err(error) if error.is::<CheckpointError>() => {
+            println!("the checkpoint kept elsewhere: {error}");
+            return Ok(false);
+        }
+        Err(error) => return Err(error),
+    };
+    let vault = if let Some(masters) = masters {
+        Some(Vault::new(pool.clone(), &Keys::load(pool, masters).await?))
+    } else {
+        eprintln!(
+            "orion-replay: without the master key events with personal values are not decoded"
+        );
+        None
+    };
+    let bar = progress_bar(0);
+    let progress = |at: Position, head: Position| {
+        bar.set_length(head.0.unsigned_abs());
+        bar.set_position(at.0.max(0).unsigned_abs());
+    };
+    let verdict = Verification { keys, kept, vault }.run(pool, progress).await;
+    bar.finish_and_clear();
+    let verdict = verdict?;
+    let said = match format {
+        Format::Text => text(&verdict, kept.is_some()),
+        Format::Json => format!("{:#}\n", as_json(&verdict)),
+    };
+    say(&said)?;
+    Ok(verdict.faults.is_empty())
+}
+
+/// Reads a checkpoint that was kept elsewhere.
+fn open_kept(path: &Path, keys: &[LogPublicKey]) -> Result<Checkpoint, Box<dyn Error>> {
+    let note = std::fs::read_to_string(path)
+        .map_err(|error| format!("--checkpoint: {} cannot be read: {error}", path.display()))?;
+    Ok(Checkpoint::open(&note, keys)?)
+}
+
+fn text(verdict: &Verdict, has_kept: bool) -> String {
+    let Verdict { head, sealed, seals, faults, untold } = verdict;
+    let mut text = String::new();
+    for fault in faults {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{fault}");
+    }
+    if *untold > 0 {
+        let _ = writeln!(text, "and {untold} more");
+    }
+    let _ = writeln!(text, "head         {head}");
+    let size = sealed.map_or(0, |sealed| sealed.size);
+    let _ = writeln!(text, "sealed       {size}");
+    if let Some(sealed) = sealed {
+        let _ = writeln!(text, "root         {}", sealed.root_text());
+    }
+    let _ = writeln!(text, "checkpoints  {seals}");
+    if !has_kept {
+        let _ = writeln!(
+            text,
+            "kept         none was given: a log cut off with its checkpoints would look like this"
+        );
+    }
+    let count = u64::try_from(faults.len()).unwrap_or(u64::MAX).saturating_add(*untold);
+    let _ = writeln!(text, "faults       {count}");
+    text
+}
+
+fn as_json(Verdict { head, sealed, seals, faults, untold }: &Verdict) -> Value {
+    let faults: Vec<Value> = faults
+        .iter()
+        .map(|fault| {
+            json!({ "position": fault.position(), "kind": fault.kind(), "message": fault.to_string() })
+        })
+        .collect();
+    let sealed = sealed.map(|sealed| json!({ "size": sealed.size, "root": sealed.root_text() }));
+    json!({ "head": head, "sealed": sealed, "checkpoints": seals, "faults": faults, "untold": untold })
+}
+
+/// Prints the proof of an event.
+pub async fn prove(pool: &PgPool, position: i64) -> Outcome {
+    match orion_store::seal::prove(pool, Position(position)).await {
+        Ok(proof) => {
+            say(&format!("{}\n", proof.text()?))?;
+            Ok(true)
+        }
+        Err(error) if error.is_fault() => {
+            println!("{error}");
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Checks a proof, and says what it proves.
+pub fn verify_proof(file: &Path, keys: &[LogPublicKey]) -> Outcome {
+    let bytes = std::fs::read(file)
+        .map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
+    let proved = Proof::parse(&String::from_utf8_lossy(&bytes))
+        .and_then(|proof| proof.verify(keys).map(|checkpoint| (proof.event, checkpoint)));
+    let (event, checkpoint) = match proved {
+        Ok(proved) => proved,
+        Err(error) => {
+            println!("not proved: {error}");
+            return Ok(false);
+        }
+    };
+    let recorded_at = event.recorded_at().map(|time| time.to_string()).unwrap_or_default();
+    say(&format!(
+        "proved       position {} of the log\n\
+         event        {} version {}, number {} of {} {}\n\
+         recorded     {recorded_at}\n\
+         payload      {}\n\
+         metadata     {}\n\
+         checkpoint   size {}, root {}\n",
+        event.position,
+        event.event_type,
+        event.event_version,
+        event.sequence,
+        event.aggregate_type,
+        event.aggregate_id,
+        event.payload,
+        event.metadata,
+        checkpoint.size,
+        checkpoint.root_text(),
+    ))?;
+    Ok(true)
+}

@@ -1,0 +1,174 @@
+//! Exporting the log into files, and importing it from them.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use async_compression::tokio::bufread::ZstdDecoder;
+use async_compression::tokio::write::ZstdEncoder;
+use clap::ValueEnum;
+use orion_store::seal::LogPublicKey;
+use orion_store::transfer::keys::export_keys;
+use orion_store::transfer::{self, Importer};
+use orion_store::{MasterKeys, log};
+use sqlx::PgPool;
+use tokio::fs::{File, OpenOptions};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, BufWriter};
+
+use crate::output::progress_bar;
+use crate::verbs::Outcome;
+
+/// How much is written and read at a time.
+const BUFFER: usize = 1 << 20;
+
+/// What a zstd file begins with.
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// How an export is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Compression {
+    /// Zstandard, RFC 8878.
+    Zstd,
+}
+
+/// Where to, and what.
+#[derive(Debug, clap::Args)]
+pub struct Export {
+    /// The file for the events; there must be none of that name yet.
+    file: PathBuf,
+    /// A file for the keys, which the events are read with; wrapped by the master key.
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+    /// Makes the file smaller.
+    #[arg(long, value_enum)]
+    compress: Option<Compression>,
+}
+
+/// From where.
+#[derive(Debug, clap::Args)]
+pub struct Import {
+    /// What `export` has written; whether it is compressed is seen.
+    file: PathBuf,
+    /// The keys that were exported with it.
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+    /// The public keys of who signed the log, as `/.well-known/orion-log-key` gives them; unset: those of
+    /// the settings, or nobody's.
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+}
+
+/// Writes the log into a file, and the keys into another.
+pub async fn export(pool: &PgPool, export: &Export) -> Outcome {
+    let bar = progress_bar(log::head(pool).await?.0.unsigned_abs());
+    let written = |events| bar.inc(events);
+    let part = Part::create(&export.file).await?;
+    let mut output = BufWriter::with_capacity(BUFFER, part.open().await?);
+    let exported = match export.compress {
+        None => transfer::export(pool, &mut output, &written).await,
+        Some(Compression::Zstd) => {
+            let mut encoder = ZstdEncoder::new(&mut output);
+            let exported = transfer::export(pool, &mut encoder, &written).await;
+            match encoder.shutdown().await {
+                Ok(()) => exported,
+                Err(error) => exported.and(Err(error.into())),
+            }
+        }
+    };
+    bar.finish_and_clear();
+    let exported = exported.map_err(|error| of_file(&export.file, error))?;
+    part.finish(output).await?;
+    if let Some(keys) = &export.keys {
+        let part = Part::create(keys).await?;
+        let mut output = BufWriter::with_capacity(BUFFER, part.open().await?);
+        export_keys(pool, &mut output).await.map_err(|error| of_file(keys, error))?;
+        part.finish(output).await?;
+    }
+    println!("exported  {} events\nroot      {}", exported.head, exported.root);
+    Ok(true)
+}
+
+/// Reads a log from a file into an empty database.
+pub async fn import(
+    pool: &PgPool,
+    masters: MasterKeys,
+    log_keys: Vec<LogPublicKey>,
+    import: &Import,
+) -> Outcome {
+    let keys = match &import.keys {
+        Some(path) => Some(BufReader::new(read(path).await?)),
+        None => None,
+    };
+    let mut input = BufReader::with_capacity(BUFFER, read(&import.file).await?);
+    let begins = input.fill_buf().await.map_err(|error| of_file(&import.file, error))?;
+    let mut input: Box<dyn AsyncBufRead + Unpin + Send> = if begins.starts_with(&ZSTD_MAGIC) {
+        Box::new(BufReader::with_capacity(BUFFER, ZstdDecoder::new(input)))
+    } else {
+        Box::new(input)
+    };
+    let bar = progress_bar(0);
+    let importer = Importer { masters, keys, log_keys };
+    let imported = transfer::import(pool, &mut input, importer, &|events| bar.inc(events)).await;
+    bar.finish_and_clear();
+    let imported = imported.map_err(|error| of_file(&import.file, error))?;
+    println!("imported  {} events\nroot      {}", imported.head, imported.root);
+    match imported.signed {
+        Some(size) => println!("signed    the first {size}"),
+        None => println!(
+            "signed    not verified: no checkpoint came with it, or no public key is known"
+        ),
+    }
+    Ok(true)
+}
+
+async fn read(path: &Path) -> Result<File, String> {
+    File::open(path).await.map_err(|error| of_file(path, error))
+}
+
+/// An error and its causes, with the file that it is about.
+fn of_file(path: &Path, error: impl Error) -> String {
+    format!("{}: {}", path.display(), crate::line(&error))
+}
+
+/// A file that has its name when it is whole: until then it is called `<name>.part`, and removed if
+/// nothing comes of it.
+struct Part {
+    path: PathBuf,
+    part: PathBuf,
+}
+
+impl Part {
+    async fn create(path: &Path) -> Result<Self, String> {
+        if tokio::fs::try_exists(path).await.map_err(|error| of_file(path, error))? {
+            return Err(format!("{}: there is such a file already", path.display()));
+        }
+        let mut part = OsString::from(path);
+        part.push(".part");
+        Ok(Self { path: path.to_owned(), part: part.into() })
+    }
+
+    /// Readable by its owner only: a log tells much even without its keys.
+    async fn open(&self) -> Result<File, String> {
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        OpenOptions::from(options)
+            .open(&self.part)
+            .await
+            .map_err(|error| of_file(&self.part, error))
+    }
+
+    async fn finish(self, mut output: BufWriter<File>) -> Result<(), String> {
+        let failed = |error| of_file(&self.path, error);
+        output.flush().await.map_err(failed)?;
+        output.get_ref().sync_all().await.map_err(failed)?;
+        tokio::fs::rename(&self.part, &self.path).await.map_err(failed)
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // Gone already when it was finished.
+        let _ = std::fs::remove_file(&self.part);
+    }
+}

@@ -1,0 +1,49 @@
+//! `rebuild` and `materialize`: the tables computed anew, where they are served or beside them.
+
+use crate::world::{World, score_after};
+
+#[tokio::test]
+async fn what_differs_is_told_then_mended() {
+    let (world, trend) = World::with_trend(3).await;
+    world.spoil("UPDATE orion.trends SET score = 1").await;
+    let said = world.orion_replay(["rebuild", "--dry-run"]).exits(1).await;
+    assert_eq!(said, "orion.trends  1\n1 rows differ from the log at position 3\n");
+    let said = world.orion_replay(["rebuild"]).exits(0).await;
+    assert_eq!(said, "orion.trends  1\n1 rows were mended at position 3\n");
+    let said = world.orion_replay(["rebuild", "--dry-run"]).exits(0).await;
+    assert_eq!(said, "0 rows differ from the log at position 3\n");
+    let sql = format!("SELECT score FROM orion.trends WHERE id = '{trend}'");
+    assert_eq!(world.select(&sql).await, [score_after(3).to_string()]);
+}
+
+#[tokio::test]
+async fn the_tables_as_they_were_are_there_for_sql() {
+    let (world, _) = World::with_trend(3).await;
+    let said =
+        world.orion_replay(["materialize", "--at", "2", "--schema", "second"]).exits(0).await;
+    assert_eq!(said, "schema second shows the tables as they were at position 2\n");
+    assert_eq!(world.select("SELECT score FROM second.trends").await, [score_after(2).to_string()]);
+    let again = world.orion_replay(["materialize", "--at", "2", "--schema", "second"]);
+    assert_eq!(again.exits(2).await, "orion-replay: the schema second exists already\n");
+}
+
+#[tokio::test]
+async fn a_moment_that_the_log_does_not_have_is_told() {
+    let (world, _) = World::with_trend(1).await;
+    for (at, said) in [
+        ("2", "orion-replay: the log ends at 1, before 2\n"),
+        ("1999-12-31T23:59:59Z", "orion-replay: nothing was recorded by 1999-12-31 23:59:59 UTC\n"),
+    ] {
+        let program = world.orion_replay(["materialize", "--at", at, "--schema", "then"]);
+        assert_eq!(program.exits(2).await, said);
+    }
+    for at in ["0", "-1", "yesterday"] {
+        let at = format!("--at={at}");
+        let said = world.orion_replay(["materialize", &at, "--schema", "then"]).exits(2).await;
+        assert!(said.contains("invalid value"), "{said}");
+    }
+    assert_eq!(
+        world.select("SELECT nspname FROM pg_namespace WHERE nspname = 'then'").await,
+        [""; 0]
+    );
+}

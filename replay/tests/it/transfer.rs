@@ -1,0 +1,279 @@
+//! `export` and `import`: a log goes through a file whole, or not at all.
+
+use std::fs;
+use std::path::Path;
+
+use orion_store::testing::{TestDatabase, database};
+use serde_json::{Value, json};
+use sqlx::{Connection as _, PgConnection};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::program::{Program, orion_replay};
+use crate::world::World;
+
+/// What an import must bring back, row by row.
+const KEPT: [&str; 6] = [
+    "SELECT e::text FROM events e ORDER BY position",
+    "SELECT c::text FROM claims c ORDER BY namespace, value",
+    "SELECT r::text FROM receipts r ORDER BY actor, command_id",
+    "SELECT name || wrapped || fingerprint FROM server_keys ORDER BY name",
+    "SELECT subject || coalesce(wrapped, '-') FROM data_keys ORDER BY subject",
+    "SELECT name || position FROM reactor_checkpoints ORDER BY name",
+];
+
+/// A log of three trends and two people, one of them erased, and a folder for files.
+struct Source {
+    world: World,
+    folder: TempDir,
+}
+
+impl Source {
+    async fn new() -> Self {
+        let (world, _) = World::with_trend(3).await;
+        for _ in 0..2 {
+            let user = Uuid::now_v7();
+            let registered = json!({
+                "email": format!("{user}@example.org"), "name": "Ada", "role": "viewer", "email_verified": true,
+            });
+            world.of_user(user, 0, &[("user.registered", registered)]).await;
+            world.append(Uuid::now_v7(), 0, 2).await;
+        }
+        let erased = Uuid::now_v7();
+        let registered = json!({ "email": "gone@example.org", "name": "G", "role": "viewer", "email_verified": true });
+        world.of_user(erased, 0, &[("user.registered", registered)]).await;
+        world.of_user(erased, 1, &[("user.erased", json!({ "oauth_account_ids": [] }))]).await;
+        world
+            .spoil("INSERT INTO reactor_checkpoints VALUES ('tell', 11), ('mark_published', 11)")
+            .await;
+        world.seal().await;
+        assert!(world.project().await);
+        Self { world, folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    async fn export<const N: usize>(&self, args: [&str; N]) -> String {
+        let (events, keys) = (self.path("events"), self.path("keys"));
+        let mut program = self.world.orion_replay(["export", &events, "--keys", &keys]);
+        program.add(args);
+        program.exits(0).await
+    }
+
+    /// An import of a file into another database.
+    fn import<const N: usize>(&self, into: &TestDatabase, file: &str, args: [&str; N]) -> Program {
+        let file = self.path(file);
+        let mut program = orion_replay(["import", &file]).with("DATABASE_URL", &into.url);
+        program.add(args);
+        program
+    }
+}
+
+async fn rows(url: &str, sql: &str) -> Vec<String> {
+    let mut owner = PgConnection::connect(url).await.unwrap();
+    let rows = sqlx::query_scalar(sql).fetch_all(&mut owner).await.unwrap();
+    owner.close().await.unwrap();
+    rows
+}
+
+#[tokio::test]
+async fn a_log_comes_back_as_it_was() {
+    let source = Source::new().await;
+    for compressed in [false, true] {
+        let exported = if compressed {
+            fs::remove_file(source.path("events")).unwrap();
+            fs::remove_file(source.path("keys")).unwrap();
+            source.export(["--compress", "zstd"]).await
+        } else {
+            source.export([]).await
+        };
+        let into = database().await;
+        let keys = source.path("keys");
+        let imported = source.import(&into, "events", ["--keys", &keys]).exits(0).await;
+        let (_, told) = exported.split_once('\n').unwrap();
+        assert!(imported.contains("imported  11 events") && imported.contains(told), "{imported}");
+        assert!(imported.contains("signed    the first 11"), "{imported}");
+        for sql in KEPT {
+            let (was, is) = (rows(source.world.url(), sql).await, rows(&into.url, sql).await);
+            assert!(!was.is_empty(), "{sql}");
+            assert_eq!(is, was, "{sql}");
+        }
+        let replay = |verb| orion_replay([verb]).with("DATABASE_URL", &into.url);
+        let said = replay("rebuild").exits(0).await;
+        assert!(said.ends_with("rows were mended at position 11\n"), "{said}");
+        for table in ["users", "trends"] {
+            let sql = format!("SELECT t::text FROM orion.{table} t ORDER BY id");
+            let (was, is) = (rows(source.world.url(), &sql).await, rows(&into.url, &sql).await);
+            assert_eq!(is, was);
+        }
+        let again = source.import(&into, "events", ["--keys", &keys]).exits(2).await;
+        assert!(again.contains("the log has events already"), "{again}");
+    }
+}
+
+#[tokio::test]
+async fn no_key_and_no_personal_value_stands_in_the_events() {
+    let source = Source::new().await;
+    source.export([]).await;
+    let events = fs::read_to_string(source.path("events")).unwrap();
+    let keys = fs::read_to_string(source.path("keys")).unwrap();
+    for wrapped in
+        rows(source.world.url(), "SELECT wrapped FROM data_keys WHERE wrapped IS NOT NULL").await
+    {
+        assert!(keys.contains(&wrapped) && !events.contains(&wrapped));
+    }
+    for sql in ["SELECT subject::text FROM data_keys WHERE wrapped IS NULL"] {
+        for erased in rows(source.world.url(), sql).await {
+            assert!(!keys.contains(&erased), "a key of the erased");
+        }
+    }
+    assert!(!events.contains("@example.org"));
+    for line in events.lines() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(event["specversion"], "1.0");
+        assert_eq!(event["source"], "urn:orion:log");
+    }
+}
+
+/// How a file is spoiled, and what is said of it.
+type Spoiled = (&'static str, fn(&mut Vec<String>), &'static str);
+
+const SPOILED: &[Spoiled] = &[
+    (
+        "altered",
+        |lines| lines[4] = lines[4].replace("\"name\"", "\"nome\""),
+        "position 4: the event was altered",
+    ),
+    ("reordered", |lines| lines.swap(2, 3), "position 2: another event stands in its place"),
+    ("one left out", |lines| _ = lines.remove(5), "position 5: another event stands in its place"),
+    ("cut short", |lines| lines.truncate(7), "the file was cut short after position 6"),
+    (
+        "cut in a line",
+        |lines| {
+            lines.truncate(7);
+            lines[6].truncate(30);
+        },
+        "the file was cut short after position 5",
+    ),
+    ("goes on", |lines| lines.push(lines[1].clone()), "the file goes on after its end"),
+    ("no event", |lines| lines[3] = String::from("{}"), "position 3: the line is no event"),
+    (
+        "no beginning",
+        |lines| _ = lines.remove(0),
+        "position 1: the file does not begin as an export does",
+    ),
+    (
+        "another end",
+        |lines| {
+            let end = lines.last_mut().unwrap();
+            *end = end.replace("\"size\":11", "\"size\":8");
+        },
+        "the file was cut short after position 11",
+    ),
+    (
+        "another root",
+        |lines| {
+            let end = lines.last_mut().unwrap();
+            let root = end.find("\"root\":\"").unwrap() + 8;
+            end.replace_range(root..root + 4, "AAAA");
+        },
+        "the events up to position 11 are not those that the file's end tells of",
+    ),
+];
+
+#[tokio::test]
+async fn a_file_that_was_spoiled_is_refused_by_position_and_nothing_is_imported() {
+    let source = Source::new().await;
+    source.export([]).await;
+    let keys = source.path("keys");
+    let good = fs::read_to_string(source.path("events")).unwrap();
+    let into = database().await;
+    for (name, spoil, said) in SPOILED {
+        let mut lines: Vec<String> = good.lines().map(str::to_owned).collect();
+        spoil(&mut lines);
+        let ends = if *name == "cut in a line" { "" } else { "\n" };
+        fs::write(source.path("spoiled"), lines.join("\n") + ends).unwrap();
+        let told = source.import(&into, "spoiled", ["--keys", &keys]).exits(2).await;
+        assert!(told.contains(said), "{name}: {told}");
+        for sql in KEPT {
+            let left = rows(&into.url, sql).await;
+            assert!(left.is_empty() || sql.contains("server_keys"), "{name}: {left:?}");
+        }
+    }
+    // After all that the good file still goes in.
+    source.import(&into, "events", ["--keys", &keys]).exits(0).await;
+}
+
+#[tokio::test]
+async fn whoever_forges_the_events_cannot_forge_the_signature() {
+    let source = Source::new().await;
+    source.export([]).await;
+    let other = Source::new().await;
+    other.export([]).await;
+    // The events of another log, consistent in themselves, under the checkpoint of this one.
+    let (ours, theirs) = (
+        fs::read_to_string(source.path("events")).unwrap(),
+        fs::read_to_string(other.path("events")).unwrap(),
+    );
+    let forged =
+        format!("{}\n{}", ours.split_once('\n').unwrap().0, theirs.split_once('\n').unwrap().1);
+    fs::write(source.path("forged"), forged).unwrap();
+    let keys = other.path("keys");
+    let into = database().await;
+    let said = source.import(&into, "forged", ["--keys", &keys]).exits(2).await;
+    assert!(said.contains("the events up to position 11 are not those that were signed"), "{said}");
+
+    let key = source.path("key");
+    fs::write(&key, "orion/log+00000000+AAAA").unwrap();
+    let said = source.import(&into, "events", ["--keys", &keys, "--key", &key]).exits(2).await;
+    assert!(said.contains("--key"), "{said}");
+}
+
+#[tokio::test]
+async fn keys_that_lack_or_do_not_open_are_told() {
+    let source = Source::new().await;
+    source.export([]).await;
+    let into = database().await;
+    let said = source.import(&into, "events", []).exits(2).await;
+    assert!(said.contains("position 4: the keys that came with the log lack that of"), "{said}");
+    let keys = source.path("keys");
+    let foreign = source
+        .import(&into, "events", ["--keys", &keys])
+        .with("ORION_MASTER_KEY", "CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=");
+    let said = foreign.exits(2).await;
+    assert!(said.contains("line 1 of the keys does not open"), "{said}");
+    fs::write(&keys, "{\"nonsense\":1}\n").unwrap();
+    let said = source.import(&into, "events", ["--keys", &keys]).exits(2).await;
+    assert!(said.contains("line 1 of the keys is no key"), "{said}");
+}
+
+#[tokio::test]
+async fn an_export_has_its_name_when_it_is_whole() {
+    let source = Source::new().await;
+    let events = source.path("events");
+    source.export([]).await;
+    let said = source.world.orion_replay(["export", &events]).exits(2).await;
+    assert!(said.contains("there is such a file already"), "{said}");
+    let nowhere = source.path("nowhere/events");
+    let said = source.world.orion_replay(["export", &nowhere]).exits(2).await;
+    assert!(said.contains("No such file or directory"), "{said}");
+    // A log that is not whole leaves no file.
+    source
+        .world
+        .spoil(
+            "ALTER TABLE events DISABLE TRIGGER USER; DELETE FROM events WHERE position = 5;
+             ALTER TABLE events ENABLE TRIGGER USER",
+        )
+        .await;
+    let gap = source.path("gap");
+    let said = source.world.orion_replay(["export", &gap]).exits(2).await;
+    assert!(said.contains("there is no event at position 5"), "{said}");
+    let names: Vec<_> = fs::read_dir(source.folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    assert!(Path::new(&events).exists());
+}

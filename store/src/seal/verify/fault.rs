@@ -1,0 +1,200 @@
+//! What a verification may find, and how it says so.
+
+use std::fmt;
+
+use super::super::checkpoint::{Checkpoint, CheckpointError};
+use crate::record::Position;
+use crate::vault::ReadError;
+
+/// Something that is not as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Events are missing.
+    Missing {
+        /// The first position without an event.
+        from: Position,
+        /// The last one.
+        to: Position,
+    },
+    /// There is an event where there cannot be one: twice at a position, or before the first.
+    Extra {
+        /// Where.
+        position: Position,
+    },
+    /// The event is not the one that was sealed.
+    Changed {
+        /// Which.
+        position: Position,
+    },
+    /// The event is the one that was sealed, but the stored tree has another hash of it.
+    Tree {
+        /// Which.
+        position: Position,
+    },
+    /// The stream does not have this event at this place.
+    Sequence {
+        /// Which.
+        position: Position,
+        /// The sequence that follows the one before.
+        expected: i64,
+        /// The sequence that it has.
+        found: i64,
+    },
+    /// The event was recorded before the one before it.
+    Time {
+        /// Which.
+        position: Position,
+    },
+    /// The event has an id, a time or metadata that Orion never writes.
+    Malformed {
+        /// Which.
+        position: Position,
+    },
+    /// The event cannot be read.
+    Unreadable {
+        /// Which.
+        position: Position,
+        /// Why.
+        reason: ReadError,
+    },
+    /// The checkpoint is not one of this log.
+    Checkpoint {
+        /// The size under which it is kept.
+        size: Position,
+        /// Why.
+        reason: CheckpointError,
+    },
+    /// The events do not make the tree whose root was signed, and the stored tree does not say which of them.
+    Root {
+        /// The newest checkpoint before, which is good; 0: none.
+        after: Position,
+        /// The size that was signed.
+        size: Position,
+        /// True of a checkpoint that was kept elsewhere.
+        is_kept: bool,
+    },
+    /// The log ends before what was signed.
+    CutOff {
+        /// The newest event.
+        head: Position,
+        /// The size that was signed.
+        sealed: Position,
+        /// True of a checkpoint that was kept elsewhere.
+        is_kept: bool,
+    },
+}
+
+impl Fault {
+    /// The first position that is in doubt.
+    pub fn position(&self) -> Position {
+        match self {
+            Self::Missing { from, .. } => *from,
+            Self::Extra { position }
+            | Self::Changed { position }
+            | Self::Tree { position }
+            | Self::Sequence { position, .. }
+            | Self::Time { position }
+            | Self::Malformed { position }
+            | Self::Unreadable { position, .. } => *position,
+            Self::Checkpoint { size, .. } => *size,
+            Self::Root { after, .. } => Position(after.0 + 1),
+            Self::CutOff { head, .. } => Position(head.0 + 1),
+        }
+    }
+
+    /// A stable name of its kind, for programs.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "missing",
+            Self::Extra { .. } => "extra",
+            Self::Changed { .. } => "changed",
+            Self::Tree { .. } => "tree",
+            Self::Sequence { .. } => "sequence",
+            Self::Time { .. } => "time",
+            Self::Malformed { .. } => "malformed",
+            Self::Unreadable { .. } => "unreadable",
+            Self::Checkpoint { .. } => "checkpoint",
+            Self::Root { .. } => "root",
+            Self::CutOff { .. } => "cut_off",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "position {}: ", self.position())?;
+        let whose = |is_kept: bool| {
+            if is_kept { "the checkpoint kept elsewhere" } else { "the checkpoint" }
+        };
+        match self {
+            Self::Missing { from, to } if from == to => f.write_str("the event is missing"),
+            Self::Missing { to, .. } => write!(f, "the events up to {to} are missing"),
+            Self::Extra { .. } => f.write_str("there is one event too many"),
+            Self::Changed { .. } => f.write_str("the event is not the one that was sealed"),
+            Self::Tree { .. } => f.write_str(
+                "the event is the one that was sealed, but its hash in seal_tiles is not",
+            ),
+            Self::Sequence { expected, found, .. } => {
+                write!(f, "the event is number {found} of its stream and should be {expected}")
+            }
+            Self::Time { .. } => f.write_str("the event was recorded before the one before it"),
+            Self::Malformed { .. } => {
+                f.write_str("the event has an id, a time or metadata that Orion never writes")
+            }
+            Self::Unreadable { reason, .. } => reason.fmt(f),
+            Self::Checkpoint { reason, .. } => write!(f, "the checkpoint of this size: {reason}"),
+            Self::Root { size, is_kept, .. } => {
+                write!(f, "the events up to {size} are not those of {}", whose(*is_kept))
+            }
+            Self::CutOff { head, sealed, is_kept } => {
+                write!(f, "the log ends at {head}, before the size {sealed} of {}", whose(*is_kept))
+            }
+        }
+    }
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The newest event.
+    pub head: Position,
+    /// The newest seal that a known key has signed; `None` where there is none.
+    pub sealed: Option<Checkpoint>,
+    /// How many seals there are.
+    pub seals: u64,
+    /// What is wrong, in order of position; none in a log that is whole.
+    pub faults: Vec<Fault>,
+    /// How many more faults there are than are told.
+    pub untold: u64,
+}
+
+/// Keeps the first faults, and counts the rest.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    kept: Vec<Fault>,
+    untold: u64,
+}
+
+impl Faults {
+    /// The most that are told of one kind of search; after so many the log is beyond doubt beyond help.
+    pub const MAX: usize = 100;
+
+    pub fn push(&mut self, fault: Fault) {
+        if self.kept.len() < Self::MAX {
+            self.kept.push(fault);
+        } else {
+            self.untold += 1;
+        }
+    }
+
+    pub fn extend(&mut self, faults: impl IntoIterator<Item = Fault>) {
+        faults.into_iter().for_each(|fault| self.push(fault));
+    }
+
+    /// In order of position, with the number of those that were not kept.
+    pub fn in_order(self) -> (Vec<Fault>, u64) {
+        let Self { mut kept, untold } = self;
+        kept.sort_by_key(Fault::position);
+        (kept, untold)
+    }
+}

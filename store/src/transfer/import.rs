@@ -1,0 +1,425 @@
+//! Reading a log from a file, into a database that has none.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, Postgres};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
+use uuid::Uuid;
+
+use super::claims::Holders;
+use super::keys::import_keys;
+use super::line::{self, Begin, End, Line};
+use crate::error::StoreError;
+use crate::keys::{MasterKeys, fingerprint, fresh_secret, server_key_place};
+use crate::log::{EVENT_COLUMNS, EventRow};
+use crate::record::{Position, RecordedEvent};
+use crate::seal::{Checkpoint, CheckpointError, Frontier, LogPublicKey, StoredEvent};
+use crate::vault::Vault;
+
+/// How many events are written at a time.
+const WRITE_MAX: usize = 1_000;
+
+/// The longest line: far above what the server takes for one command.
+const LINE_MAX: u64 = 64 << 20;
+
+/// What was imported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// The last event.
+    pub head: Position,
+    /// The root of the tree of all events, in base64.
+    pub root: String,
+    /// How many of them a signed checkpoint covered; `None` where no key was known to verify one.
+    pub signed: Option<u64>,
+}
+
+/// Why nothing was imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The database could not be written.
+    #[error(transparent)]
+    Database(#[from] StoreError),
+    /// The file could not be read.
+    #[error("reading the file")]
+    Read(#[source] std::io::Error),
+    /// Imports come before the first start.
+    #[error("the log has events already; a log is imported only into an empty database")]
+    NotEmpty,
+    /// A line is not what was exported.
+    #[error("position {position}: {what}")]
+    Line {
+        /// The position that was expected there.
+        position: Position,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The end is missing.
+    #[error("the file was cut short after position {0}")]
+    Cut(Position),
+    /// Something stands after the end.
+    #[error("the file goes on after its end")]
+    Beyond,
+    /// The events are others than those that were exported.
+    #[error("the events up to position {0} are not those that the file's end tells of")]
+    Root(Position),
+    /// The checkpoint was signed by somebody else.
+    #[error("the file's checkpoint: {0}")]
+    Checkpoint(CheckpointError),
+    /// The events are others than those that were signed.
+    #[error("the events up to position {0} are not those that were signed")]
+    Signed(u64),
+    /// A line of the keys is not what was exported.
+    #[error("line {line} of the keys is no key")]
+    Key {
+        /// From 1.
+        line: u64,
+    },
+    /// Another master key has wrapped it.
+    #[error("line {line} of the keys does not open: another master key has wrapped it")]
+    ForeignKey {
+        /// From 1.
+        line: u64,
+    },
+    /// Nobody could read these events.
+    #[error("position {position}: the keys that came with the log lack that of {subject}")]
+    NoKey {
+        /// The first event that needs it.
+        position: Position,
+        /// Whose key.
+        subject: Uuid,
+    },
+}
+
+/// What an import needs beside the events.
+#[derive(Debug)]
+pub struct Importer<K> {
+    /// What wraps the keys.
+    pub masters: MasterKeys,
+    /// The keys, as they were exported; `None`: the log has no personal values.
+    pub keys: Option<K>,
+    /// Who may have signed the checkpoint; none: it is not verified.
+    pub log_keys: Vec<LogPublicKey>,
+}
+
+/// Imports a log whole, or nothing of it: events with their positions, times and hashes, keys, receipts,
+/// claims. Reactors stand at the head, so that nothing that was done is done again. `read` is told of so
+/// many more events.
+///
+/// The login of `pool` must own the tables.
+pub async fn import<K: AsyncBufRead + Unpin + Send>(
+    pool: &PgPool,
+    input: &mut (impl AsyncBufRead + Unpin + Send),
+    importer: Importer<K>,
+    read: &(dyn Fn(u64) + Send + Sync),
+) -> Result<Imported, ImportError> {
+    let failed = || StoreError::database("importing the log");
+    let Importer { masters, keys, log_keys } = importer;
+    let mut owner = PoolConnection::<Postgres>::detach(pool.acquire().await.map_err(failed())?);
+    owner.execute("SET ROLE NONE").await.map_err(failed())?;
+    let mut transaction = owner.begin().await.map_err(failed())?;
+    sqlx::query("SELECT pg_advisory_xact_lock(7165914211)") // the lock of append_events
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed())?;
+    let is_empty: bool = sqlx::query_scalar(
+        "SELECT NOT EXISTS (SELECT FROM events) AND NOT EXISTS (SELECT FROM data_keys)",
+    )
+    .fetch_one(&mut *transaction)
+    .await
+    .map_err(failed())?;
+    if !is_empty {
+        return Err(ImportError::NotEmpty);
+    }
+    if let Some(mut keys) = keys {
+        import_keys(&mut transaction, &masters, &mut keys).await?;
+    }
+    let mut lines = Lines { input, line: Vec::new(), position: Position::START };
+    let begin = lines.begin().await?;
+    let mut tree = Tree::new(&begin, &log_keys)?;
+    let mut waiting = Vec::with_capacity(WRITE_MAX);
+    let end = loop {
+        match lines.next().await? {
+            Next::Event { event, receipts } => {
+                tree.push(&event)?;
+                waiting.push((*event, receipts));
+                read(1);
+            }
+            Next::End(end) => break end,
+        }
+        if waiting.len() == WRITE_MAX {
+            write(&mut transaction, &mut waiting).await?;
+        }
+    };
+    write(&mut transaction, &mut waiting).await?;
+    let imported = tree.end(&end)?;
+    set_reactors(&mut transaction, &begin, imported.head).await?;
+    destroy_erased(&mut transaction).await?;
+    write_claims(&mut transaction, pool, &masters).await?;
+    transaction.commit().await.map_err(failed())?;
+    owner.execute("ANALYZE events").await.map_err(failed())?;
+    owner.close().await.map_err(failed())?;
+    Ok(imported)
+}
+
+/// The lines of the file, each in its place.
+struct Lines<'a, R> {
+    input: &'a mut R,
+    line: Vec<u8>,
+    /// The last event that was read.
+    position: Position,
+}
+
+/// What comes next.
+enum Next {
+    Event { event: Box<StoredEvent>, receipts: Option<String> },
+    End(End),
+}
+
+impl<R: AsyncBufRead + Unpin> Lines<'_, R> {
+    fn wrong(&self, what: &'static str) -> ImportError {
+        ImportError::Line { position: Position(self.position.0 + 1), what }
+    }
+
+    /// Reads a line; false at the end of the file. A last line without its end was cut short.
+    async fn read(&mut self) -> Result<bool, ImportError> {
+        self.line.clear();
+        let mut limited = (&mut self.input).take(LINE_MAX);
+        limited.read_until(b'\n', &mut self.line).await.map_err(ImportError::Read)?;
+        match self.line.pop() {
+            None => Ok(false),
+            Some(b'\n') => Ok(true),
+            Some(_) if self.line.len() as u64 + 1 >= LINE_MAX => {
+                Err(self.wrong("the line is too long"))
+            }
+            Some(_) => Err(ImportError::Cut(self.position)),
+        }
+    }
+
+    async fn begin(&mut self) -> Result<Begin, ImportError> {
+        match self.read().await?.then(|| line::parse(&self.line)).flatten() {
+            Some(Line::Begin(begin)) => Ok(begin),
+            _ => Err(self.wrong("the file does not begin as an export does")),
+        }
+    }
+
+    async fn next(&mut self) -> Result<Next, ImportError> {
+        if !self.read().await? {
+            return Err(ImportError::Cut(self.position));
+        }
+        match line::parse(&self.line) {
+            Some(Line::Event { event, leaf, receipts }) => {
+                if event.position != self.position.0 + 1 {
+                    return Err(self.wrong("another event stands in its place"));
+                }
+                if BASE64.encode(event.leaf_hash()) != leaf {
+                    return Err(self.wrong("the event was altered"));
+                }
+                self.position = Position(event.position);
+                Ok(Next::Event { event: Box::new(event), receipts })
+            }
+            Some(Line::End(end)) => {
+                if self.read().await? {
+                    Err(ImportError::Beyond)
+                } else {
+                    Ok(Next::End(end))
+                }
+            }
+            Some(Line::Begin(_)) | None => Err(self.wrong("the line is no event")),
+        }
+    }
+}
+
+/// The tree of what was read, against what was signed.
+struct Tree {
+    frontier: Frontier,
+    signed: Option<Checkpoint>,
+}
+
+impl Tree {
+    fn new(begin: &Begin, keys: &[LogPublicKey]) -> Result<Self, ImportError> {
+        let note = begin.checkpoint.as_ref().filter(|_| !keys.is_empty());
+        let signed = note.map(|note| Checkpoint::open(note, keys)).transpose();
+        Ok(Self { frontier: Frontier::default(), signed: signed.map_err(ImportError::Checkpoint)? })
+    }
+
+    fn push(&mut self, event: &StoredEvent) -> Result<(), ImportError> {
+        self.frontier.push(event.leaf_hash());
+        match self.signed {
+            Some(signed)
+                if signed.size == self.frontier.size() && signed.root != self.frontier.root() =>
+            {
+                Err(ImportError::Signed(signed.size))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn end(self, end: &End) -> Result<Imported, ImportError> {
+        let head = Position(i64::try_from(self.frontier.size()).unwrap_or(i64::MAX));
+        let root = BASE64.encode(self.frontier.root());
+        if end.size != head.0 {
+            return Err(ImportError::Cut(head));
+        }
+        if end.root != root {
+            return Err(ImportError::Root(head));
+        }
+        match self.signed {
+            Some(signed) if signed.size > self.frontier.size() => Err(ImportError::Cut(head)),
+            signed => Ok(Imported { head, root, signed: signed.map(|signed| signed.size) }),
+        }
+    }
+}
+
+/// Writes the events that wait, and their receipts.
+async fn write(
+    transaction: &mut PgConnection,
+    waiting: &mut Vec<(StoredEvent, Option<String>)>,
+) -> Result<(), ImportError> {
+    let events: Vec<&StoredEvent> = waiting.iter().map(|(event, _)| event).collect();
+    let texts = |of: fn(&StoredEvent) -> &String| {
+        events.iter().map(|event| of(event).clone()).collect::<Vec<_>>()
+    };
+    let numbers =
+        |of: fn(&StoredEvent) -> i64| events.iter().map(|event| of(event)).collect::<Vec<_>>();
+    // From whole numbers: a time as floating point would lose microseconds.
+    sqlx::query(
+        "INSERT INTO events (position, aggregate_type, aggregate_id, sequence, event_type, event_version,
+                             payload, metadata, recorded_at)
+         SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version,
+                payload::json, metadata::json, to_timestamp(us / 1000000) + us % 1000000 * interval '1 microsecond'
+         FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[],
+                     $7::text[], $8::text[], $9::bigint[])
+              AS e (position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, us)",
+    )
+    .bind(numbers(|event| event.position))
+    .bind(texts(|event| &event.aggregate_type))
+    .bind(texts(|event| &event.aggregate_id))
+    .bind(numbers(|event| event.sequence))
+    .bind(texts(|event| &event.event_type))
+    .bind(texts(|event| &event.event_version))
+    .bind(texts(|event| &event.payload))
+    .bind(texts(|event| &event.metadata))
+    .bind(numbers(|event| event.recorded_at_us))
+    .execute(&mut *transaction)
+    .await
+    .map_err(StoreError::database("writing the events"))?;
+    let (positions, receipts): (Vec<i64>, Vec<&String>) = waiting
+        .iter()
+        .filter_map(|(event, receipts)| Some((event.position, receipts.as_ref()?)))
+        .unzip();
+    sqlx::query(
+        "INSERT INTO receipts (actor, command_id, input_hash, position, ids)
+         SELECT receipt ->> 0, (receipt ->> 1)::uuid, decode(receipt ->> 2, 'hex'), position, (receipt ->> 3)::jsonb
+         FROM unnest($1::bigint[], $2::text[]) AS r (position, receipts), json_array_elements(receipts::json) AS receipt",
+    )
+    .bind(positions)
+    .bind(receipts)
+    .execute(transaction)
+    .await
+    .map_err(StoreError::database("writing the receipts"))?;
+    waiting.clear();
+    Ok(())
+}
+
+/// Reactors have done what is to be done about these events.
+async fn set_reactors(
+    transaction: &mut PgConnection,
+    begin: &Begin,
+    head: Position,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO reactor_checkpoints (name, position) SELECT name, $2 FROM unnest($1::text[]) AS r (name)",
+    )
+    .bind(&begin.reactors)
+    .bind(head.0)
+    .execute(transaction)
+    .await
+    .map_err(StoreError::database("setting the reactors"))?;
+    Ok(())
+}
+
+/// Whose key was destroyed must stay without one.
+async fn destroy_erased(transaction: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query(
+        "SELECT destroy_data_key(aggregate_id::uuid) FROM events
+         WHERE event_type IN ('user.erased', 'social_account.erased')",
+    )
+    .execute(transaction)
+    .await
+    .map_err(StoreError::database("destroying the keys of the erased"))?;
+    Ok(())
+}
+
+/// Computes who holds which unique value. It reads every event that is personal, and so finds a key that
+/// did not come with the log.
+async fn write_claims(
+    transaction: &mut PgConnection,
+    pool: &PgPool,
+    masters: &MasterKeys,
+) -> Result<(), ImportError> {
+    let failed = || StoreError::database("computing the claims");
+    let wrapped: Option<String> =
+        sqlx::query_scalar("SELECT wrapped FROM server_keys WHERE name = 'claims'")
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(failed())?;
+    let place = server_key_place("claims");
+    let key = if let Some(wrapped) = wrapped {
+        masters.unwrap(&place, &wrapped).map_err(StoreError::from)?
+    } else {
+        let key = fresh_secret();
+        sqlx::query(
+            "INSERT INTO server_keys (name, wrapped, fingerprint) VALUES ('claims', $1, $2)",
+        )
+        .bind(masters.wrap(&place, &key))
+        .bind(fingerprint(&key))
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed())?;
+        key
+    };
+    let vault = Vault::of(pool.clone(), masters.clone());
+    let mut holders = Holders::default();
+    let mut after = (String::new(), String::new(), 0);
+    loop {
+        let events = claimants_after(transaction, &after).await?;
+        let Some(last) = events.last() else { break };
+        after = (last.aggregate_type.clone(), last.aggregate_id.to_string(), last.sequence);
+        let ring = vault.ring_within(transaction, &events).await?;
+        for event in &events {
+            let position = event.position;
+            if let Some(subject) = ring.lacks(event) {
+                return Err(ImportError::NoKey { position, subject });
+            }
+            let fact =
+                ring.read(event).map_err(|source| StoreError::Unreadable { position, source })?;
+            holders.take(fact);
+        }
+        holders.write(transaction, &key).await?;
+    }
+    holders.end();
+    holders.write(transaction, &key).await?;
+    Ok(())
+}
+
+/// The next events of those nouns that have personal or unique values.
+async fn claimants_after(
+    transaction: &mut PgConnection,
+    (noun, id, sequence): &(String, String, i64),
+) -> Result<Vec<RecordedEvent>, StoreError> {
+    let rows: Vec<EventRow> = sqlx::query_as(&format!(
+        "SELECT {EVENT_COLUMNS} FROM events
+         WHERE (aggregate_type, aggregate_id, sequence) > ($1, $2, $3)
+           AND aggregate_type IN ('user', 'session', 'social_account', 'provider', 'service_token')
+         ORDER BY aggregate_type, aggregate_id, sequence LIMIT $4"
+    ))
+    .bind(noun)
+    .bind(id)
+    .bind(sequence)
+    .bind(i64::try_from(WRITE_MAX).unwrap_or(i64::MAX))
+    .fetch_all(transaction)
+    .await
+    .map_err(StoreError::database("reading who holds what"))?;
+    rows.into_iter().map(EventRow::into_event).collect()
+}

@@ -1,0 +1,15 @@
+//! The log as a file: events as `CloudEvents` 1.0, one JSON object on each line, and a last line that says
+//! how many there were and the root of their tree.
+//!
+//! Data keys and server keys never stand in it. They travel in a file of their own ([`keys`]), wrapped by
+//! the master key; those of the erased have nothing to travel.
+
+mod claims;
+mod export;
+mod import;
+pub mod keys;
+mod line;
+
+pub(crate) use claims::Holders;
+pub use export::{ExportError, Exported, export};
+pub use import::{ImportError, Imported, Importer, import};
