@@ -200,4 +200,8 @@ async fn nothing_is_signed_over_hashes_that_somebody_has_changed() {
     all_sealed(&server, &records).await;
     stopped(0).await;
     verify(&records).await;
+    let said = server.stderr();
+    for once in ["sealer leads", "sealer stopped", "the log is sealed again"] {
+        assert_eq!(said.matches(once).count(), 1, "{once}: {said}");
+    }
 }

@@ -31,6 +31,9 @@ const BATCH_MAX: u64 = 20_000;
 /// How often a standby looks at the lock.
 const STANDBY_EVERY: Duration = Duration::from_millis(250);
 
+/// Who has the lock for so many looks seals, and does not only try to.
+const STANDBY_LOOKS: u32 = 8;
+
 /// How long to wait after a failure.
 const BACK_OFF: Duration = Duration::from_millis(500);
 
@@ -98,15 +101,26 @@ impl Sealer {
         }
     }
 
+    /// The log is sealed, by this server or by another one.
+    fn all_is_well(&mut self) {
+        gauge!("orion_sealer_stopped").set(0);
+        if !std::mem::take(&mut self.told).is_empty() {
+            info!("the log is sealed again");
+        }
+    }
+
     /// Waits to be the leader, then seals; ends only with an error.
     async fn lead(&mut self) -> Result<(), SealerError> {
         let failed = || StoreError::database("sealing the log");
         // The lock and the seals are on one connection: who lost the one cannot write the other.
         let connection = self.log.pool().acquire().await.map_err(failed())?;
         let mut connection = PoolConnection::<Postgres>::detach(connection);
+        let mut looks = 0_u32;
         while !try_lock(&mut connection).await.map_err(failed())? {
-            // Somebody else seals.
-            gauge!("orion_sealer_stopped").set(0);
+            looks = looks.saturating_add(1);
+            if looks == STANDBY_LOOKS {
+                self.all_is_well();
+            }
             tokio::time::sleep(STANDBY_EVERY).await;
         }
         let mut sealed = newest(&mut connection, &self.keys).await?;
@@ -114,7 +128,9 @@ impl Sealer {
         if head(self.log.pool()).await? < position(&sealed) {
             return Err(StoreError::Unsealable { position: position(&sealed) }.into());
         }
-        info!(position = sealed.size, "sealer leads");
+        if self.told.is_empty() {
+            info!(position = sealed.size, "sealer leads");
+        }
         loop {
             if self.log.tail().beyond(position(&sealed)).await.is_none() {
                 // The tail was stopped, and with it soon this task.
@@ -123,8 +139,7 @@ impl Sealer {
             let (began, before) = (Instant::now(), sealed.size);
             sealed = seal(&mut connection, &self.key, sealed).await?;
             histogram!("orion_seal_duration_seconds").record(began.elapsed());
-            gauge!("orion_sealer_stopped").set(0);
-            self.told.clear();
+            self.all_is_well();
             // Whoever is far behind hurries.
             if sealed.size - before < BATCH_MAX {
                 tokio::time::sleep(SEAL_EVERY).await;
