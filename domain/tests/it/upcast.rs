@@ -152,13 +152,10 @@ fn another_reason_cannot_be_written_today() {
 // `user.registered`.
 
 fn via(version: &str, payload: &Value) -> RegisteredVia {
-    match Event::decode_value("user.registered", version, payload).unwrap() {
-        Event::User(UserEvent::Registered { via, email, .. }) => {
-            assert_eq!(email.expose().is_none(), payload["email"].is_null());
-            via
-        }
-        other => panic!("{other:?}"),
-    }
+    let read = Event::decode_value("user.registered", version, payload).unwrap();
+    let Event::User(UserEvent::Registered { via, email, .. }) = read else { panic!("{read:?}") };
+    assert_eq!(email.expose().is_none(), payload["email"].is_null());
+    via
 }
 
 #[test]
