@@ -11,7 +11,7 @@ use crate::aggregate::AggregateRoot;
 use crate::values::MARK;
 use crate::{
     ContentEvent, Provider, ProviderEvent, PublishEvent, ServiceTokenEvent, Session, SessionEvent,
-    SocialAccount, SocialAccountEvent, TrendEvent, User, UserEvent,
+    SocialAccount, SocialAccountEvent, TrendEvent, User, UserEvent, upcast,
 };
 
 /// Declares an aggregate's events: each variant with its stable name, its version and its fields.
@@ -90,7 +90,8 @@ pub enum Event {
 /// Why a stored event could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// This program does not know the type in this version; a newer one wrote it.
+    /// This program neither knows the type in this version nor has a way from it to the current
+    /// one; a newer program wrote it.
     #[error("unknown event type {event_type} version {version}")]
     Unknown {
         /// The stored `event_type`.
@@ -110,7 +111,7 @@ pub enum DecodeError {
 }
 
 impl Event {
-    /// Reads an event from what the log stores of it.
+    /// Reads an event from what the log stores of it, in its current version or an older one.
     ///
     /// The noun before the dot of `event_type` says whose event it is.
     pub fn decode(event_type: &str, version: &str, payload: &str) -> Result<Self, DecodeError> {
@@ -166,7 +167,7 @@ impl Event {
     }
 }
 
-/// Reads one aggregate's event; `types` are the ones it knows.
+/// Reads one aggregate's event; `types` are the ones it knows, in their current versions.
 pub fn decode<E: DeserializeOwned>(
     types: &[(&str, &str)],
     event_type: &str,
@@ -174,7 +175,8 @@ pub fn decode<E: DeserializeOwned>(
     payload: &str,
 ) -> Result<E, DecodeError> {
     if !types.contains(&(event_type, version)) {
-        return Err(unknown(event_type, version));
+        let payload = || serde_json::from_str(payload).map_err(|error| misfit(event_type, &error));
+        return decode_older(types, event_type, version, payload);
     }
     // The type comes first, so that serde reads the fields in one pass without buffering.
     let tagged = format!(r#"{{"type":"{event_type}","data":{payload}}}"#);
@@ -188,8 +190,30 @@ pub fn decode_value<A: AggregateRoot>(
     payload: &Value,
 ) -> Result<A::Event, DecodeError> {
     if !A::EVENT_TYPES.contains(&(event_type, version)) {
+        return decode_older(A::EVENT_TYPES, event_type, version, || Ok(payload.clone()));
+    }
+    decode_current(event_type, payload)
+}
+
+/// Reads an event of a version that was current once. `payload` is asked for if there is a way from it.
+fn decode_older<E: DeserializeOwned>(
+    types: &[(&str, &str)],
+    event_type: &str,
+    version: &str,
+    payload: impl FnOnce() -> Result<Value, DecodeError>,
+) -> Result<E, DecodeError> {
+    if !upcast::is_older(types, event_type, version) {
         return Err(unknown(event_type, version));
     }
+    let mut payload = payload()?;
+    upcast::lift(event_type, version, &mut payload);
+    decode_current(event_type, &payload)
+}
+
+fn decode_current<E: DeserializeOwned>(
+    event_type: &str,
+    payload: &Value,
+) -> Result<E, DecodeError> {
     let tagged = serde_json::json!({ "type": event_type, "data": payload });
     serde_json::from_value(tagged).map_err(|error| misfit(event_type, &error))
 }

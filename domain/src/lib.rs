@@ -14,6 +14,7 @@ pub mod service_token;
 pub mod session;
 pub mod social_account;
 pub mod trend;
+pub mod upcast;
 pub mod user;
 pub mod values;
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::aggregate::{AggregateRoot, Rejection};
 use crate::event::events;
-use crate::values::{Personal, RefreshTokenId, TokenHash, UserId};
+use crate::values::{Personal, RefreshTokenId, RevocationReason, TokenHash, UserId};
 
 /// How long a refresh token lives.
 pub const REFRESH_TOKEN_TTL: TimeDelta = TimeDelta::days(30);
@@ -54,8 +54,8 @@ pub enum SessionCommand {
     ReportReuse,
     /// The session ends.
     Revoke {
-        /// Why: `logout`, `revoked`, `reuse`.
-        reason: String,
+        /// Why.
+        reason: RevocationReason,
     },
     /// Its last token has expired: nothing of it needs to be shown any more.
     Remove {
@@ -97,11 +97,11 @@ events! {
             token_id: RefreshTokenId,
         },
         /// The session is over, and with it its last token.
-        "session.revoked" "1" => Revoked {
+        "session.revoked" "2" => Revoked {
             /// The token that was alive.
             token_id: RefreshTokenId,
             /// Why.
-            reason: String,
+            reason: RevocationReason,
         },
         /// Replaced tokens have expired by now; their rows of `refresh_tokens` end.
         "session.tokens_expired" "1" => TokensExpired {
@@ -242,8 +242,8 @@ impl State {
         if self.removed {
             return Vec::new();
         }
-        let revoked =
-            SessionEvent::Revoked { token_id: self.token.token_id, reason: "erased".to_owned() };
+        let (token_id, reason) = (self.token.token_id, RevocationReason::Erased);
+        let revoked = SessionEvent::Revoked { token_id, reason };
         let revoked = (!self.revoked).then_some(revoked);
         revoked.into_iter().chain([self.removed()]).collect()
     }
@@ -282,7 +282,7 @@ impl AggregateRoot for Session {
             (Some(state), SessionCommand::ReportReuse) => {
                 state.alive()?;
                 let token_id = state.token.token_id;
-                let revoked = SessionEvent::Revoked { token_id, reason: "reuse".to_owned() };
+                let revoked = SessionEvent::Revoked { token_id, reason: RevocationReason::Reuse };
                 return Ok(vec![SessionEvent::ReuseDetected { token_id }, revoked]);
             }
             (Some(state), SessionCommand::Rotate { presented_hash, now, successor }) => {

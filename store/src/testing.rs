@@ -5,6 +5,7 @@
 //! panics when it fails: a test has no use for the error.
 
 mod cluster;
+mod earlier;
 mod server;
 mod watchdog;
 
@@ -16,6 +17,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 pub use self::cluster::TestCluster;
+pub use self::earlier::{EarlierEvent, append_as_earlier};
 use self::server::Server;
 use crate::keys::{Keys, MasterKeys};
 use crate::log::Log;

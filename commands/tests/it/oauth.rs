@@ -4,7 +4,7 @@ use futures::future::join;
 use orion_commands::{
     Actor, Bus, Client, CommandError, Done, Envelope, Identity, OAuthLink, OAuthSignIn, Single,
 };
-use orion_domain::values::{Email, OAuthProvider, Role, SessionId, UserId};
+use orion_domain::values::{Email, OAuthProvider, RevocationReason, Role, SessionId, UserId};
 use orion_domain::{AggregateRoot as _, Session, SessionCommand, User, UserCommand};
 use uuid::Uuid;
 
@@ -126,7 +126,7 @@ async fn a_link_needs_the_session_that_has_asked_for_it() {
     let over = ("SESSION_REVOKED", None);
     assert_eq!(link(parts(ada).0, parts(bob).1).await, over);
     assert_eq!(link(parts(ada).0, SessionId(Uuid::nil())).await, over);
-    let revoke = SessionCommand::Revoke { reason: "logout".to_owned() };
+    let revoke = SessionCommand::Revoke { reason: RevocationReason::Logout };
     world.run(ada, &Single::<Session>::new(parts(ada).1, revoke)).await.unwrap();
     assert_eq!(link(parts(ada).0, parts(ada).1).await, over);
     world

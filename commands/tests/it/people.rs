@@ -4,7 +4,7 @@ use chrono::{TimeDelta, Utc};
 use orion_commands::{
     Actor, Bus, Client, CommandError, Done, LogIn, ManageUser, Password, Refresh, Register, Single,
 };
-use orion_domain::values::{Email, Name, Personal, Role, SessionId, UserId};
+use orion_domain::values::{Email, Name, Personal, RevocationReason, Role, SessionId, UserId};
 use orion_domain::{Session, SessionCommand, UserCommand};
 use secrecy::ExposeSecret as _;
 
@@ -52,7 +52,7 @@ pub async fn refresh_code(world: &World, token: &str) -> (&'static str, Option<&
 }
 
 pub fn log_out(session_id: SessionId) -> Single<Session> {
-    Single::new(session_id, SessionCommand::Revoke { reason: "logout".to_owned() })
+    Single::new(session_id, SessionCommand::Revoke { reason: RevocationReason::Logout })
 }
 
 pub fn session_of(actor: Actor) -> SessionId {

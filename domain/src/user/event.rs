@@ -4,13 +4,15 @@ use chrono::{DateTime, Utc};
 
 use super::{OAuthAccount, ProfileChange};
 use crate::event::events;
-use crate::values::{Email, Json, Name, NotificationId, OAuthAccountId, Personal, Role, SessionId};
+use crate::values::{
+    Email, Json, Name, NotificationId, OAuthAccountId, Personal, RegisteredVia, Role, SessionId,
+};
 
 events! {
     /// What happened to a user.
     UserEvent {
         /// Rows of `users` and `user_settings` begin.
-        "user.registered" "1" => Registered {
+        "user.registered" "2" => Registered {
             /// The login identifier.
             email: Personal<Email>,
             /// bcrypt hash.
@@ -22,6 +24,8 @@ events! {
             role: Role,
             /// True where somebody trusted vouches for the address.
             email_verified: bool,
+            /// How the account was opened.
+            via: RegisteredVia,
         },
         /// The user appears otherwise; what is missing stays.
         "user.profile_updated" "1" => ProfileUpdated {

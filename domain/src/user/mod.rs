@@ -20,7 +20,8 @@ pub use self::profile::{OAuthAccount, ProfileChange};
 use crate::aggregate::{AggregateRoot, Claim, ClaimChange};
 use crate::notification::NotificationPreferences;
 use crate::values::{
-    Email, Json, OAuthAccountId, OAuthProvider, Patch, Personal, Role, UserId, Username,
+    Email, Json, OAuthAccountId, OAuthProvider, Patch, Personal, RegisteredVia, Role, UserId,
+    Username,
 };
 
 /// How long after one mail to verify the address another may be asked for.
@@ -268,7 +269,15 @@ impl AggregateRoot for User {
         match (&self.0, command) {
             (Some(state), command) => state.decide(command),
             (None, UserCommand::Register { email, password_hash, name, role, email_verified }) => {
-                Ok(vec![UserEvent::Registered { email, password_hash, name, role, email_verified }])
+                let via = RegisteredVia::of_password(password_hash.is_some());
+                Ok(vec![UserEvent::Registered {
+                    email,
+                    password_hash,
+                    name,
+                    role,
+                    email_verified,
+                    via,
+                }])
             }
             (None, _) => Err(UserError::NotFound),
         }
@@ -346,7 +355,14 @@ impl Aggregate for User {
         let (state, event) = match (&mut self.0, event) {
             (
                 empty @ None,
-                UserEvent::Registered { email, password_hash, role, email_verified, name: _ },
+                UserEvent::Registered {
+                    email,
+                    password_hash,
+                    role,
+                    email_verified,
+                    name: _,
+                    via: _,
+                },
             ) => {
                 *empty = Some(State {
                     email,

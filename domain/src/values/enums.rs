@@ -96,6 +96,24 @@ labels! {
         /// Google accounts.
         Google = "google",
     }
+    /// How an account was opened.
+    RegisteredVia {
+        /// With a password.
+        Password = "password",
+        /// Without one: by the word of a provider, or of Orion for its own user.
+        Provider = "provider",
+    }
+    /// Why a session ended.
+    RevocationReason {
+        /// Its user left it.
+        Logout = "logout",
+        /// Its user ended it from another one.
+        Revoked = "revoked",
+        /// A token that was replaced long ago was shown.
+        Reuse = "reuse",
+        /// Its user was erased.
+        Erased = "erased",
+    }
     /// What people are told of.
     NotificationKind {
         /// A trend was detected.
@@ -121,5 +139,12 @@ labels! {
         Pipeline = "pipeline",
         /// Records what became of any attempt to publish.
         Publish = "publish",
+    }
+}
+
+impl RegisteredVia {
+    /// What it is called with a password, or without one.
+    pub(crate) fn of_password(has_password: bool) -> Self {
+        if has_password { Self::Password } else { Self::Provider }
     }
 }

@@ -15,8 +15,8 @@ mod token_hash;
 
 pub use email::Email;
 pub use enums::{
-    AssetType, ContentStatus, NotificationKind, OAuthProvider, PublishStatus, Role, RunStatus,
-    Scope, TrendStatus,
+    AssetType, ContentStatus, NotificationKind, OAuthProvider, PublishStatus, RegisteredVia,
+    RevocationReason, Role, RunStatus, Scope, TrendStatus,
 };
 pub use ids::{
     ContentId, MediaAssetId, NotificationId, OAuthAccountId, ProviderId, PublishId,

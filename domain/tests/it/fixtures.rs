@@ -9,8 +9,8 @@ use orion_domain::values::{
     AssetType, Ciphertext, ContentId, DisplayName, Email, ErrorMessage, FilePath, Hook, Json,
     MediaAssetId, Name, OAuthAccountId, OAuthProvider, Patch, Personal, PlatformName,
     PlatformPostId, ProviderName, ProviderType, PublishId, PublishRecordId, Reason, RefreshTokenId,
-    Role, RunId, Scope, Scopes, Score, ScriptBody, ServiceTokenName, SessionId, SocialAccountId,
-    Source, StageName, Title, TokenHash, Topic, TrendId, UserId, Username,
+    RegisteredVia, Role, RunId, Scope, Scopes, Score, ScriptBody, ServiceTokenName, SessionId,
+    SocialAccountId, Source, StageName, Title, TokenHash, Topic, TrendId, UserId, Username,
 };
 use orion_domain::{
     ContentEvent, ProviderEvent, PublishEvent, ServiceTokenEvent, SessionEvent, SocialAccountEvent,
@@ -151,6 +151,7 @@ pub fn registered() -> UserEvent {
         name: name("Ada"),
         role: Role::Editor,
         email_verified: false,
+        via: RegisteredVia::Password,
     }
 }
 
@@ -162,6 +163,7 @@ pub fn registered_without_password() -> UserEvent {
         name: name("Ada"),
         role: Role::Viewer,
         email_verified: true,
+        via: RegisteredVia::Provider,
     }
 }
 

@@ -20,5 +20,6 @@ mod session;
 mod snapshot;
 mod social_account;
 mod trend;
+mod upcast;
 mod user;
 mod verification;

@@ -10,7 +10,8 @@ use orion_domain::user::{OAuthAccount, ProfileChange};
 use orion_domain::values::{
     AssetType, AvatarUrl, Bio, ContentId, FirstName, LastName, MediaAssetId, NotificationId,
     OAuthAccountId, OAuthProvider, Patch, Personal, PublishId, PublishRecordId, RefreshTokenId,
-    Role, RunId, Scope, Scopes, SessionId, SocialAccountId, TimeZone, TrendId, UserId,
+    RegisteredVia, RevocationReason, Role, RunId, Scope, Scopes, SessionId, SocialAccountId,
+    TimeZone, TrendId, UserId,
 };
 use orion_domain::{
     ContentEvent, Event, ProviderEvent, PublishEvent, ServiceTokenEvent, SessionEvent,
@@ -77,6 +78,7 @@ fn users() -> Vec<Event> {
             name: name("Ada Lovelace"),
             role: Role::Admin,
             email_verified: true,
+            via: RegisteredVia::Password,
         },
         UserEvent::ProfileUpdated {
             change: ProfileChange {
@@ -142,7 +144,7 @@ fn sessions() -> Vec<Event> {
             },
         },
         SessionEvent::ReuseDetected { token_id: SUCCESSOR },
-        SessionEvent::Revoked { token_id: SUCCESSOR, reason: "logout".to_owned() },
+        SessionEvent::Revoked { token_id: SUCCESSOR, reason: RevocationReason::Logout },
         SessionEvent::TokensExpired { token_ids: vec![TOKEN] },
         SessionEvent::Removed { token_ids: vec![TOKEN, SUCCESSOR] },
     ]
@@ -306,6 +308,7 @@ fn minimal() -> Vec<Event> {
             name: name("Ada Lovelace"),
             role: Role::Admin,
             email_verified: true,
+            via: RegisteredVia::Password,
         }),
         Event::User(UserEvent::ProfileUpdated { change: ProfileChange::default() }),
         Event::User(UserEvent::OAuthAccountLinked {

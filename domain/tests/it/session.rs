@@ -1,7 +1,7 @@
 //! Decisions about sessions: one refresh token lives at a time.
 
 use orion_domain::session::{REFRESH_TOKEN_TTL, Token};
-use orion_domain::values::RefreshTokenId;
+use orion_domain::values::{RefreshTokenId, RevocationReason};
 use orion_domain::{AggregateRoot, Session, SessionCommand, SessionError, SessionEvent};
 
 use crate::fixtures::{
@@ -18,12 +18,12 @@ fn rotate(presented: &str, now: &str, successor: Token) -> SessionCommand {
     SessionCommand::Rotate { presented_hash: token_hash(presented), now: at(now), successor }
 }
 
-fn revoke(reason: &str) -> SessionCommand {
-    SessionCommand::Revoke { reason: reason.to_owned() }
+fn revoke(reason: RevocationReason) -> SessionCommand {
+    SessionCommand::Revoke { reason }
 }
 
 fn revoked() -> SessionEvent {
-    SessionEvent::Revoked { token_id: FIRST_TOKEN, reason: "logout".to_owned() }
+    SessionEvent::Revoked { token_id: FIRST_TOKEN, reason: RevocationReason::Logout }
 }
 
 #[test]
@@ -51,7 +51,9 @@ fn a_session_starts_once() {
 
 #[test]
 fn what_was_not_started_is_not_found() {
-    for command in [rotate("hash-1", "2026-03-01T11:00:00Z", second_token()), revoke("logout")] {
+    for command in
+        [rotate("hash-1", "2026-03-01T11:00:00Z", second_token()), revoke(RevocationReason::Logout)]
+    {
         given::<Session>([]).when(command).rejects(SessionError::NotFound);
     }
 }
@@ -96,17 +98,17 @@ fn a_token_expires_on_the_instant() {
 
 #[test]
 fn a_session_is_revoked_with_its_living_token() {
-    given::<Session>([session_started()]).when(revoke("logout")).emits([revoked()]);
+    given::<Session>([session_started()]).when(revoke(RevocationReason::Logout)).emits([revoked()]);
     given::<Session>([session_started(), session_rotated()])
-        .when(revoke("reuse"))
-        .emits([SessionEvent::Revoked { token_id: SECOND_TOKEN, reason: "reuse".to_owned() }]);
+        .when(revoke(RevocationReason::Reuse))
+        .emits([SessionEvent::Revoked { token_id: SECOND_TOKEN, reason: RevocationReason::Reuse }]);
 }
 
 #[test]
 fn a_reported_reuse_ends_the_session() {
     given::<Session>([]).when(SessionCommand::ReportReuse).rejects(SessionError::NotFound);
     let detected = SessionEvent::ReuseDetected { token_id: SECOND_TOKEN };
-    let revoked = SessionEvent::Revoked { token_id: SECOND_TOKEN, reason: "reuse".to_owned() };
+    let revoked = SessionEvent::Revoked { token_id: SECOND_TOKEN, reason: RevocationReason::Reuse };
     given::<Session>([session_started(), session_rotated()])
         .when(SessionCommand::ReportReuse)
         .emits([detected.clone(), revoked.clone()]);
@@ -147,7 +149,9 @@ fn a_token_was_just_replaced_for_ten_seconds() {
 
 #[test]
 fn a_revoked_session_is_over() {
-    for command in [rotate("hash-1", "2026-03-01T11:00:00Z", second_token()), revoke("logout")] {
+    for command in
+        [rotate("hash-1", "2026-03-01T11:00:00Z", second_token()), revoke(RevocationReason::Logout)]
+    {
         given::<Session>([session_started(), revoked()])
             .when(command)
             .rejects(SessionError::Revoked);
@@ -238,7 +242,7 @@ fn a_session_whose_last_token_has_expired_is_removed_once() {
 
 #[test]
 fn an_erased_users_session_ends_and_is_removed() {
-    let erased = SessionEvent::Revoked { token_id: FIRST_TOKEN, reason: "erased".to_owned() };
+    let erased = SessionEvent::Revoked { token_id: FIRST_TOKEN, reason: RevocationReason::Erased };
     given::<Session>([]).when(SessionCommand::Erase).rejects(SessionError::NotFound);
     given::<Session>([session_started()])
         .when(SessionCommand::Erase)

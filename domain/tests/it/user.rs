@@ -535,11 +535,11 @@ fn nothing_more_happens_to_an_erased_user() {
 #[test]
 fn what_was_erased_claims_nothing() {
     let gone = Personal::<Email>::erased();
-    let UserEvent::Registered { password_hash, name, role, email_verified, .. } = registered()
+    let UserEvent::Registered { password_hash, name, role, email_verified, via, .. } = registered()
     else {
         unreachable!("a registration")
     };
     let registered =
-        UserEvent::Registered { email: gone, password_hash, name, role, email_verified };
+        UserEvent::Registered { email: gone, password_hash, name, role, email_verified, via };
     assert_eq!(given::<User>([]).claims(&registered), []);
 }

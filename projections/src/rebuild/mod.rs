@@ -31,6 +31,10 @@ const SIDE: &str = "orion_rebuild";
 /// The advisory lock of the one rebuild of a database.
 const LOCK: i64 = 7_165_914_216;
 
+/// How often that lock is tried, and how long after each other.
+const LOCK_TRIES: u32 = 20;
+const LOCK_AGAIN: Duration = Duration::from_millis(100);
+
 /// Fewer events than this are left for the time in which the projector waits.
 const CAUGHT_UP: i64 = 1_000;
 
@@ -91,13 +95,7 @@ pub async fn rebuild(
     folded: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<Rebuilt, RebuildError> {
     let mut owner = owner(pool).await?;
-    let is_alone: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-        .bind(LOCK)
-        .fetch_one(&mut owner)
-        .await?;
-    if !is_alone {
-        return Err(RebuildError::Busy);
-    }
+    be_alone(&mut owner).await?;
     let source = Source { pool, vault, folded };
     let shapes = Tables::All.shapes().await;
     drop_side(&mut owner).await?;
@@ -109,6 +107,21 @@ pub async fn rebuild(
     drop_side(&mut owner).await?;
     owner.close().await?;
     rebuilt
+}
+
+/// Waits a moment for the lock: PostgreSQL may not have noticed yet that the run before has ended.
+async fn be_alone(owner: &mut PgConnection) -> Result<(), RebuildError> {
+    for _ in 0..LOCK_TRIES {
+        let is_alone: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+            .bind(LOCK)
+            .fetch_one(&mut *owner)
+            .await?;
+        if is_alone {
+            return Ok(());
+        }
+        tokio::time::sleep(LOCK_AGAIN).await;
+    }
+    Err(RebuildError::Busy)
 }
 
 /// A connection under the login itself, which may make schemas, and with more patience.

@@ -73,7 +73,7 @@ impl Table for SessionRow {
             }),
             SessionEvent::Revoked { reason, .. } => row.map(|row| Self {
                 revoked_at: Some(fact.recorded_at),
-                revoked_reason: Some(reason.clone()),
+                revoked_reason: Some(reason.to_string()),
                 ..row
             }),
             SessionEvent::Removed { .. } => None,

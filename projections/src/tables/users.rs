@@ -79,7 +79,15 @@ impl Table for UserRow {
 
     fn fold(row: Option<Self>, _: Uuid, fact: &Fact) -> Option<Self> {
         let Event::User(event) = &fact.event else { return row };
-        if let UserEvent::Registered { email, password_hash, name, role, email_verified } = event {
+        if let UserEvent::Registered {
+            email,
+            password_hash,
+            name,
+            role,
+            email_verified,
+            via: _, // not shown
+        } = event
+        {
             return Some(Self {
                 id: fact.aggregate_id,
                 email: email.to_column().unwrap_or_else(|| erased::email(fact.aggregate_id)),

@@ -241,7 +241,7 @@ fn a_role_is_replaced() {
 fn an_address_is_verified_later() {
     let newcomer = json!({
         "email": "ada@example.org", "password_hash": "$2b$12$golden", "name": "Ada Lovelace",
-        "role": "admin", "email_verified": false,
+        "role": "admin", "email_verified": false, "via": "password",
     });
     let newcomer = event("user.registered", &newcomer);
     let before: UserRow = only([newcomer.clone()]);

@@ -107,7 +107,7 @@ impl History {
                 "user.registered",
                 json!({
                     "email": email, "name": "A name", "role": "editor", "email_verified": true,
-                    "password_hash": "$2b$12$hash",
+                    "password_hash": "$2b$12$hash", "via": "password",
                 }),
             ));
         }

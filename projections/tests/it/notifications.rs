@@ -29,7 +29,7 @@ impl World {
     async fn register(&mut self, user: Uuid) {
         let payload = json!({
             "email": format!("{user}@example.org"), "name": "A name", "role": "editor",
-            "email_verified": true,
+            "email_verified": true, "via": "provider",
         });
         self.happens(user, "user.registered", payload).await;
     }

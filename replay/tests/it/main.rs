@@ -17,4 +17,5 @@ mod status;
 mod transfer;
 mod usage;
 mod verify;
+mod versions;
 mod world;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use orion_domain::values::{Score, Source, Topic};
-use orion_domain::{AggregateRoot as _, Event, Trend, TrendEvent, User};
+use orion_domain::{AggregateRoot, Event, Trend, TrendEvent, User};
 use orion_projections::{Progress, Projector};
 use orion_store::seal::{newest_seal, run_sealer};
-use orion_store::testing::{TestDatabase, database, log};
+use orion_store::testing::{EarlierEvent, TestDatabase, append_as_earlier, database, log};
 use orion_store::{Commit, EventStore, Log, Metadata, Position, ReceiptKey, connect};
 use serde_json::Value;
 use sqlx::{Connection, Executor, PgConnection};
@@ -76,6 +76,12 @@ impl World {
         }
         store.add(&mut commit, user, version, &state, &events).await.unwrap();
         self.log.append(commit).await.unwrap();
+    }
+
+    /// Adds events to an empty stream in the versions that are told, as servers of then.
+    pub async fn as_earlier<A: AggregateRoot>(&self, id: Uuid, events: &[EarlierEvent<'_>]) {
+        let store = EventStore::new(self.log.clone());
+        append_as_earlier(&store, id, 0, A::default(), events).await;
     }
 
     /// Runs the projector of the documented tables until they show all of the log, or it stops

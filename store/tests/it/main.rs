@@ -19,3 +19,4 @@ mod people;
 mod rotation;
 mod tail;
 mod vault;
+mod versions;

@@ -3,7 +3,7 @@
 use cqrs_es::Aggregate as _;
 use orion_domain::user::ProfileChange;
 use orion_domain::values::{
-    AvatarUrl, Bio, Email, FirstName, Json, Name, Patch, Personal, Role, Username,
+    AvatarUrl, Bio, Email, FirstName, Json, Name, Patch, Personal, RegisteredVia, Role, Username,
 };
 use orion_domain::{AggregateRoot as _, Event, User, UserEvent};
 use orion_store::{Commit, EventStore, Metadata, Position, RecordedEvent, StoreError};
@@ -29,6 +29,7 @@ pub fn registered(email: &str) -> UserEvent {
         name: Personal::new(Name::parse("Ada Lovelace").unwrap()),
         role: Role::Editor,
         email_verified: true,
+        via: RegisteredVia::Password,
     }
 }
 

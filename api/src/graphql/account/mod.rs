@@ -9,7 +9,9 @@ use orion_commands::{
     Action, Actor, ChangePassword, CommandError, Envelope, EraseUser, LogIn, ManageUser, Password,
     Refresh, Refusal, Register, Single, UpdateSettings,
 };
-use orion_domain::values::{OAuthAccountId, Role as DomainRole, SessionId, UserId, ValueError};
+use orion_domain::values::{
+    OAuthAccountId, RevocationReason, Role as DomainRole, SessionId, UserId, ValueError,
+};
 use orion_domain::{
     AggregateRoot as _, Rejection as _, Session as SessionAggregate, SessionCommand, SessionError,
     User as UserAggregate, UserCommand,
@@ -108,7 +110,8 @@ impl AccountMutation {
         {
             return Ok(LogoutPayload::refused(refusal));
         }
-        let mut outcome = ctx.run(&envelope, &revocation(session_id.0, "logout")).await?;
+        let mut outcome =
+            ctx.run(&envelope, &revocation(session_id.0, RevocationReason::Logout)).await?;
         // Another logout may have been faster.
         outcome.errors.retain(|error| !is_over(&error.code));
         Ok(LogoutPayload { outcome })
@@ -220,7 +223,7 @@ impl AccountMutation {
         let RevokeSessionInput { session_id, command_id, expected_version } = input;
         let args = CommandArgs { command_id, expected_version };
         let id = uuid(&session_id)?;
-        let build = |_: &Actor| Ok(revocation(id, "revoked"));
+        let build = |_: &Actor| Ok(revocation(id, RevocationReason::Revoked));
         let mut outcome = ctx.command(Action::ManageOwnAccount, args, build).await?;
         // The domain knows a session by its token; this input does not.
         for error in &mut outcome.errors {
@@ -301,8 +304,8 @@ async fn manage(
     Ok(UserPayload { id: outcome.unless_refused(id), outcome })
 }
 
-fn revocation(session_id: Uuid, reason: &str) -> Single<SessionAggregate> {
-    Single::new(session_id, SessionCommand::Revoke { reason: reason.to_owned() })
+fn revocation(session_id: Uuid, reason: RevocationReason) -> Single<SessionAggregate> {
+    Single::new(session_id, SessionCommand::Revoke { reason })
 }
 
 /// True of the code that says that a session has ended already.
@@ -331,7 +334,7 @@ async fn revoke_others(
     .await
     .map_err(internal)?;
     for session in sessions {
-        match bus.run(envelope, &revocation(session, "logout")).await {
+        match bus.run(envelope, &revocation(session, RevocationReason::Logout)).await {
             Ok(_) => {}
             Err(CommandError::Refused(refusal)) if is_over(refusal.code) => {}
             Err(error) => return failure(error).map(Some),
