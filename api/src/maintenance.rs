@@ -1,6 +1,6 @@
 //! What `orion` does beside serving: changing keys.
 
-use orion_store::{Keys, MasterKeys, open_database, rewrap_keys, rotate_claims_key};
+use orion_store::{Access, Keys, MasterKeys, open_database, rewrap_keys, rotate_claims_key};
 use secrecy::ExposeSecret as _;
 use sqlx::PgPool;
 
@@ -9,7 +9,7 @@ use crate::config::{Command, Config};
 /// Runs a command against the database of the settings, and says what it did.
 pub async fn run(config: &Config, command: Command) -> Result<(), Box<dyn std::error::Error>> {
     let database_url = config.database_url.as_ref().map(|url| url.expose_secret().to_owned());
-    let database = open_database(database_url, &config.data_dir).await?;
+    let database = open_database(database_url, &config.data_dir, Access::Write).await?;
     // After the database: where there is none, no key must be made for it.
     let done = match config.master_keys() {
         Ok(masters) => perform(&database.pool, masters, command).await,

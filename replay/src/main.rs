@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
-use orion_store::{create_database, open_database};
+use orion_store::{Access, create_database, open_database};
 use sqlx::PgPool;
 
 use self::keys::{MasterKeyError, MasterKeySettings};
@@ -72,12 +72,17 @@ enum Verb {
         format: Format,
     },
     /// Lets a stopped projection try its event again, after the fix is deployed.
+    #[command(after_help = "Example: orion-replay resume read_model")]
     Resume {
         /// The projection's name, as `status` shows it.
         projection: String,
     },
     /// Folds the log and compares every row; prints what differs.
+    #[command(after_help = "Example: orion-replay check --format json")]
     Check {
+        /// How the differences are written.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
         /// Shows the values that differ; they may be personal.
         #[arg(long)]
         show_personal: bool,
@@ -95,6 +100,9 @@ enum Verb {
     /// Computes the tables anew beside the served ones, and mends the rows that differ, while the server runs.
     #[command(after_help = "Example: orion-replay rebuild --dry-run")]
     Rebuild {
+        /// How it is written.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
         /// Only compares: exit status 1 if a row differs.
         #[arg(long)]
         dry_run: bool,
@@ -161,6 +169,27 @@ enum Verb {
     },
 }
 
+impl Verb {
+    /// Few verbs write.
+    fn access(&self) -> Access {
+        match self {
+            Self::Resume { .. }
+            | Self::Rebuild { .. }
+            | Self::Materialize { .. }
+            | Self::Import(_) => Access::Write,
+            Self::Status { .. }
+            | Self::Check { .. }
+            | Self::Log(_)
+            | Self::Show(_)
+            | Self::Export(_)
+            | Self::Completions { .. }
+            | Self::Verify { .. }
+            | Self::Prove { .. }
+            | Self::VerifyProof { .. } => Access::Read,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -188,7 +217,7 @@ async fn run(args: Args) -> Result<bool, Box<dyn Error>> {
     let database = if matches!(args.verb, Verb::Import(_)) {
         create_database(args.database_url.clone(), &args.data_dir).await?
     } else {
-        open_database(args.database_url.clone(), &args.data_dir).await?
+        open_database(args.database_url.clone(), &args.data_dir, args.verb.access()).await?
     };
     let outcome = perform(&database.pool, args).await;
     database.close().await?;
@@ -200,13 +229,13 @@ async fn perform(pool: &PgPool, args: Args) -> Result<bool, Box<dyn Error>> {
     match args.verb {
         Verb::Status { format } => status::status(pool, format).await,
         Verb::Resume { projection } => verbs::resume(pool, &projection).await,
-        Verb::Check { show_personal } => {
-            verbs::check(pool, args.keys.load(&args.data_dir)?, show_personal).await
+        Verb::Check { show_personal, format } => {
+            verbs::check(pool, args.keys.load(&args.data_dir)?, show_personal, format).await
         }
         Verb::Log(options) => log::log(pool, &options).await,
         Verb::Show(show) => show::show(pool, args.keys.load(&args.data_dir)?, &show).await,
-        Verb::Rebuild { dry_run } => {
-            rebuild::rebuild(pool, args.keys.load(&args.data_dir)?, dry_run).await
+        Verb::Rebuild { dry_run, format } => {
+            rebuild::rebuild(pool, args.keys.load(&args.data_dir)?, dry_run, format).await
         }
         Verb::Materialize { at, schema } => {
             rebuild::materialize(pool, args.keys.load(&args.data_dir)?, at, &schema).await

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use orion_store::seal::{Checkpoint, CheckpointError, LogPublicKey, Proof, Verdict, Verification};
-use orion_store::{Keys, MasterKeys, Position, Vault};
+use orion_store::{MasterKeys, Position, Vault};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -30,7 +30,7 @@ pub async fn verify(
         Err(error) => return Err(error),
     };
     let vault = if let Some(masters) = masters {
-        Some(Vault::new(pool.clone(), &Keys::load(pool, masters).await?))
+        Some(Vault::of(pool.clone(), masters))
     } else {
         eprintln!(
             "orion-replay: without the master key events with personal values are not decoded"

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 
 use orion_projections::{Change, changes};
-use orion_store::{Fact, Keys, MasterKeys, Position, RecordedEvent, Vault, log};
+use orion_store::{Fact, MasterKeys, Position, RecordedEvent, Vault, log};
 use serde_json::{Map, Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -58,7 +58,7 @@ pub async fn show(pool: &PgPool, masters: MasterKeys, show: &Show) -> Outcome {
         let Show { aggregate, id, .. } = show;
         return Err(format!("there is no {aggregate} {id} at position {until}").into());
     }
-    let vault = Vault::new(pool.clone(), &Keys::load(pool, masters).await?);
+    let vault = Vault::of(pool.clone(), masters);
     let steps = steps(&vault, events, show.is_personal_shown).await?;
     let said = match show.format {
         Format::Text => text(show, until, &steps),

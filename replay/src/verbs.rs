@@ -3,9 +3,12 @@
 use std::error::Error;
 
 use orion_projections::{CheckError, Difference};
-use orion_store::{Keys, MasterKeys, Position, Vault};
-use serde_json::Value;
+use orion_store::{MasterKeys, Position, Vault};
+use serde_json::{Value, json};
 use sqlx::PgPool;
+
+use crate::Format;
+use crate::output::{NEW, OLD, say, styled};
 
 /// Whether all is well, or why that cannot be said.
 pub type Outcome = Result<bool, Box<dyn Error>>;
@@ -17,50 +20,112 @@ pub async fn resume(pool: &PgPool, projection: &str) -> Outcome {
     Ok(true)
 }
 
+/// What was compared.
+struct Checked {
+    what: &'static str,
+    position: Position,
+    differences: Vec<Difference>,
+}
+
 /// Compares every row with what the log says.
-pub async fn check(pool: &PgPool, masters: MasterKeys, show_personal: bool) -> Outcome {
-    let vault = Vault::new(pool.clone(), &Keys::load(pool, masters).await?);
-    let tables = orion_projections::check(pool, &vault).await;
-    let tables_are_well = report("rows", tables, show_personal)?;
-    let notifications = orion_projections::check_notifications(pool, &vault).await;
-    Ok(report("rows of notifications", notifications, show_personal)? && tables_are_well)
-}
-
-fn report(
-    what: &str,
-    checked: Result<(Position, Vec<Difference>), CheckError>,
+pub async fn check(
+    pool: &PgPool,
+    masters: MasterKeys,
     show_personal: bool,
+    format: Format,
 ) -> Outcome {
-    let (position, differences) = match checked {
-        Ok(checked) => checked,
-        Err(fault @ CheckError::LogEnds { .. }) => {
-            println!("{fault}");
-            return Ok(false);
+    let vault = Vault::of(pool.clone(), masters);
+    // Each by itself: a fault of one says nothing of the other.
+    let mut all: Vec<Result<Checked, String>> = Vec::new();
+    for (what, checked) in [
+        ("rows", orion_projections::check(pool, &vault).await),
+        ("rows of notifications", orion_projections::check_notifications(pool, &vault).await),
+    ] {
+        match checked {
+            Ok((position, differences)) => all.push(Ok(Checked { what, position, differences })),
+            Err(fault @ CheckError::LogEnds { .. }) => all.push(Err(fault.to_string())),
+            Err(error) => return Err(error.into()),
         }
-        Err(error) => return Err(error.into()),
-    };
-    for difference in &differences {
-        print(difference, show_personal);
     }
-    println!("{} {what} differ from the log at position {position}", differences.len());
-    Ok(differences.is_empty())
+    say(&match format {
+        Format::Text => all
+            .iter()
+            .map(|checked| match checked {
+                Ok(checked) => text(checked, show_personal),
+                Err(fault) => format!("{fault}\n"),
+            })
+            .collect(),
+        Format::Json => {
+            let projections = all.iter().map(|checked| match checked {
+                Ok(checked) => as_json(checked, show_personal),
+                Err(fault) => json!({ "fault": fault }),
+            });
+            format!("{:#}\n", projections.collect::<Value>())
+        }
+    })?;
+    let is_well = |checked: &Result<Checked, String>| {
+        checked.as_ref().is_ok_and(|checked| checked.differences.is_empty())
+    };
+    Ok(all.iter().all(is_well))
 }
 
-fn print(Difference { table, id, expected, found }: &Difference, show_personal: bool) {
+fn text(Checked { what, position, differences }: &Checked, show_personal: bool) -> String {
+    let mut lines: Vec<String> =
+        differences.iter().flat_map(|difference| told(difference, show_personal)).collect();
+    lines
+        .push(format!("{} {what} differ from the log at position {position}\n", differences.len()));
+    lines.join("\n")
+}
+
+fn told(
+    Difference { table, id, expected, found }: &Difference,
+    show_personal: bool,
+) -> Vec<String> {
     let (Some(expected), Some(found)) = (expected, found) else {
         let what = if found.is_none() { "is missing" } else { "should not be there" };
-        println!("{table} {id} {what}");
-        return;
+        return vec![format!("{table} {id} {what}")];
     };
-    for (column, wanted) in expected.as_object().into_iter().flatten() {
-        let has = found.get(column).unwrap_or(&Value::Null);
-        if has == wanted {
-            continue;
-        }
+    let told = |(column, has, wanted): (&String, &Value, &Value)| {
         if show_personal {
-            println!("{table} {id} {column}: {has} should be {wanted}");
+            let (has, wanted) = (styled(OLD, &has.to_string()), styled(NEW, &wanted.to_string()));
+            format!("{table} {id} {column}: {has} should be {wanted}")
         } else {
-            println!("{table} {id} {column} differs");
+            format!("{table} {id} {column} differs")
         }
-    }
+    };
+    unlike(expected, found).map(told).collect()
+}
+
+/// The columns that differ: what they have, and what they should.
+fn unlike<'a>(
+    expected: &'a Value,
+    found: &'a Value,
+) -> impl Iterator<Item = (&'a String, &'a Value, &'a Value)> {
+    expected.as_object().into_iter().flatten().filter_map(|(column, wanted)| {
+        let has = found.get(column).unwrap_or(&Value::Null);
+        (has != wanted).then_some((column, has, wanted))
+    })
+}
+
+fn as_json(Checked { what, position, differences }: &Checked, show_personal: bool) -> Value {
+    let difference = |difference: &Difference| {
+        let Difference { table, id, expected, found } = difference;
+        let columns: Vec<&String> = match (expected, found) {
+            (Some(expected), Some(found)) => {
+                unlike(expected, found).map(|(column, ..)| column).collect()
+            }
+            (Some(_), None) | (None, Some(_)) | (None, None) => Vec::new(),
+        };
+        let mut json = json!({
+            "table": table, "id": id, "columns": columns,
+            "isExpected": expected.is_some(), "isFound": found.is_some(),
+        });
+        if show_personal {
+            json["expected"] = json!(expected);
+            json["found"] = json!(found);
+        }
+        json
+    };
+    let differences: Vec<Value> = differences.iter().map(difference).collect();
+    json!({ "compared": what, "position": position, "differences": differences })
 }

@@ -84,7 +84,12 @@ pub async fn migrate(url: &str, server_url: &str) -> Result<(), ConnectError> {
 pub async fn connect(url: &str, size: u32) -> Result<PgPool, ConnectError> {
     // The append's lock is held for one batch at a time; who waits longer waits in vain. Less than the
     // append's own patience, so that PostgreSQL gives up before it is left alone.
-    pool(url, size, "lock_timeout", LOCK_TIMEOUT).await
+    pool(url, size, ("lock_timeout", milliseconds(LOCK_TIMEOUT))).await
+}
+
+/// Opens a pool like that of [`connect`] on which PostgreSQL refuses to write.
+pub(crate) async fn connect_read_only(url: &str, size: u32) -> Result<PgPool, ConnectError> {
+    pool(url, size, ("default_transaction_read_only", "on".to_owned())).await
 }
 
 /// Opens a pool like that of [`connect`] for those who only read: PostgreSQL cancels each statement that
@@ -94,14 +99,17 @@ pub async fn connect_to_read(
     size: u32,
     timeout: Duration,
 ) -> Result<PgPool, ConnectError> {
-    pool(url, size, "statement_timeout", timeout).await
+    pool(url, size, ("statement_timeout", milliseconds(timeout))).await
+}
+
+fn milliseconds(timeout: Duration) -> String {
+    format!("{}ms", timeout.as_millis())
 }
 
 async fn pool(
     url: &str,
     size: u32,
-    limit: &'static str,
-    timeout: Duration,
+    setting: (&'static str, String),
 ) -> Result<PgPool, ConnectError> {
     // By itself, so that its failure is told as it is; the pool would only say that it waited.
     let mut first = first_connection(url).await?;
@@ -118,7 +126,7 @@ async fn pool(
                 Ok(())
             })
         })
-        .connect_with(options(url)?.options([(limit, format!("{}ms", timeout.as_millis()))]))
+        .connect_with(options(url)?.options([setting]))
         .await
         .map_err(ConnectError::Unreachable)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sqlx::PgPool;
 
-use crate::connect::{ConnectError, connect, migrate};
+use crate::connect::{ConnectError, connect, connect_read_only, migrate};
 use crate::embedded::{Embedded, EmbeddedError};
 
 /// The connections of one command.
@@ -33,23 +33,42 @@ pub enum OpenDatabaseError {
     Connect(#[from] ConnectError),
 }
 
+/// What is done with a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It is read, and PostgreSQL refuses all else.
+    Read,
+    /// It is written, too.
+    Write,
+}
+
+impl Access {
+    async fn connect(self, url: &str) -> Result<PgPool, ConnectError> {
+        match self {
+            Self::Read => connect_read_only(url, POOL).await,
+            Self::Write => connect(url, POOL).await,
+        }
+    }
+}
+
 /// Opens the database. An embedded one that does not run is started, and stopped again at the end.
 pub async fn open_database(
     url: Option<String>,
     data_dir: &Path,
+    access: Access,
 ) -> Result<Database, OpenDatabaseError> {
     if let Some(url) = url {
-        return Ok(Database { pool: connect(&url, POOL).await?, started: None });
+        return Ok(Database { pool: access.connect(&url).await?, started: None });
     }
     // A start would make the cluster that is not there.
     if !Embedded::exists(data_dir)? {
         return Err(OpenDatabaseError::Nothing(data_dir.display().to_string()));
     }
     if let Some(url) = Embedded::running_url(data_dir).await? {
-        return Ok(Database { pool: connect(&url, POOL).await?, started: None });
+        return Ok(Database { pool: access.connect(&url).await?, started: None });
     }
     let started = Embedded::start(data_dir).await?;
-    match connect(started.url(), POOL).await {
+    match access.connect(started.url()).await {
         Ok(pool) => Ok(Database { pool, started: Some(started) }),
         Err(error) => {
             started.stop().await?;

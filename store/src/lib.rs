@@ -25,7 +25,7 @@ mod vault;
 
 pub use commit::{AppendError, Appended, Commit, Receipt, ReceiptKey};
 pub use connect::{ConnectError, connect, connect_to_read, migrate};
-pub use database::{Database, OpenDatabaseError, create_database, open_database};
+pub use database::{Access, Database, OpenDatabaseError, create_database, open_database};
 pub use error::{StoreError, blames_a_value};
 pub use event_store::{EventStore, Loaded, SNAPSHOT_EVERY};
 pub use keys::{Keys, KeysError, MasterKeys, OpenError};

@@ -97,8 +97,8 @@ impl Vault {
         Self::of(pool, keys.masters().clone())
     }
 
-    /// The vault of a database whose data keys these wrap.
-    pub(crate) fn of(pool: PgPool, masters: MasterKeys) -> Self {
+    /// The vault of a database whose data keys these wrap. It only reads.
+    pub fn of(pool: PgPool, masters: MasterKeys) -> Self {
         Self { pool, masters, cache: Arc::new(Mutex::new(LruCache::new(CACHED_MAX))) }
     }
 

@@ -32,6 +32,8 @@ pub async fn check_notifications(
 ) -> Result<(Position, Vec<Difference>), CheckError> {
     // Apart from the pool: the temporary tables end with the connection.
     let mut connection = pool.acquire().await?.detach();
+    // Where the pool only reads: nothing but these is written.
+    sqlx::query("SET default_transaction_read_only = off").execute(&mut connection).await?;
     for (table, living) in TABLES {
         let create = format!("CREATE TEMPORARY TABLE {table} (LIKE {living} INCLUDING INDEXES)");
         sqlx::query(&create).execute(&mut connection).await?;

@@ -57,6 +57,32 @@ async fn a_changed_value_is_found_and_shown_only_on_request() {
 }
 
 #[tokio::test]
+async fn programs_get_json() {
+    let (world, trend) = World::with_trend(1).await;
+    world.spoil(&format!("UPDATE orion.trends SET topic = 'x' WHERE id = '{trend}'")).await;
+    for (args, expected) in [
+        (&["check", "--format", "json"][..], None),
+        (&["check", "--format", "json", "--show-personal"][..], Some("Orion")),
+    ] {
+        let mut program = world.orion_replay([]);
+        program.add(args.iter().copied());
+        let checked: serde_json::Value = serde_json::from_str(&program.exits(1).await).unwrap();
+        assert_eq!(checked[0]["position"], 1);
+        let difference = &checked[0]["differences"][0];
+        assert_eq!(difference["table"], "orion.trends");
+        assert_eq!(difference["columns"], serde_json::json!(["topic"]));
+        assert_eq!(difference["expected"]["topic"].as_str(), expected);
+        assert_eq!(checked[1]["differences"], serde_json::json!([]));
+    }
+    let mended = world.orion_replay(["rebuild", "--format", "json"]).exits(0).await;
+    let mended: serde_json::Value = serde_json::from_str(&mended).unwrap();
+    let expected = serde_json::json!({
+        "position": 1, "mended": true, "rows": 1, "tables": { "orion.trends": 1 },
+    });
+    assert_eq!(mended, expected);
+}
+
+#[tokio::test]
 async fn a_missing_row_is_found() {
     let (world, trend) = World::with_trend(1).await;
     world.spoil("DELETE FROM orion.trends").await;
