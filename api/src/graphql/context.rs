@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_graphql::dataloader::DataLoader;
-use async_graphql::futures_util::future::join_all;
 use async_graphql::{Context, Error, ID, Result, ScalarType as _};
 use chrono::{DateTime, Utc};
 use orion_commands::{Action, Actor, Bus, Client, Envelope, Passwords, Refusal, UseCase, policy};
@@ -202,22 +201,41 @@ impl ContextExt for Context<'_> {
     }
 
     async fn reach(&self, min_position: Option<Position>) -> Result<()> {
-        // The first field that reads takes the snapshot for all of them. Whether the others' positions
-        // were reached, they say themselves.
+        // The first field that reads takes the snapshot for all of them, so each waits for the positions
+        // of all. Whether the others' were reached, they say themselves.
         let app = self.app();
-        let all = min_positions(self).into_iter().map(|(field, Position(position))| async move {
-            if reach(app, position).await.is_ok() && field == NOTIFICATIONS {
-                app.notified.reached(position, PROJECTED_WITHIN).await;
-            }
-        });
-        let own = async {
-            match min_position {
-                Some(Position(position)) => reach(app, position).await,
-                None => Ok(()),
-            }
+        let own = min_position.map(|Position(position)| position);
+        let mut asked = min_positions(self);
+        asked.extend(own.map(|position| ("", position)));
+        let Some(highest) = asked.iter().map(|(_, position)| *position).max() else {
+            return Ok(());
         };
-        let (_, own) = tokio::join!(join_all(all), own);
-        own
+        let head = if read_position(app) >= highest {
+            highest
+        } else {
+            app.bus.log().head().await.map_err(internal)?
+        };
+        // At the same time, so that all of it takes no longer than one of them may.
+        let there = asked.into_iter().filter(|(_, position)| *position <= head);
+        let (of_notifications, of_tables): (Vec<_>, Vec<_>) =
+            there.partition(|(field, _)| *field == NOTIFICATIONS);
+        let newest = |positions: &[(&str, LogPosition)]| {
+            positions.iter().map(|(_, position)| *position).max().unwrap_or_default()
+        };
+        let notified = newest(&of_notifications);
+        tokio::join!(
+            app.progress.reached(newest(&of_tables).max(notified), PROJECTED_WITHIN),
+            app.notified.reached(notified, PROJECTED_WITHIN),
+        );
+        match own {
+            Some(own) if own > head => {
+                Err(coded("the position is beyond the end of the log", "POSITION_AHEAD"))
+            }
+            Some(own) if own > read_position(app) => {
+                Err(coded("the read model has not reached the position in time", "TIMEOUT"))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     async fn row<T: Entity>(&self, id: Uuid) -> Result<Option<Found<T>>> {
@@ -277,32 +295,14 @@ impl ContextExt for Context<'_> {
     }
 }
 
-/// The fields of an operation that ask for a position, with it, if it has more than one field.
-fn min_positions<'a>(ctx: &Context<'a>) -> Vec<(&'a str, Position)> {
+/// The fields of an operation that ask for a position, with it.
+fn min_positions<'a>(ctx: &Context<'a>) -> Vec<(&'a str, LogPosition)> {
     let document = Document::of(ctx);
-    let fields = document.root_fields();
-    if fields.len() < 2 {
-        return Vec::new();
-    }
-    let asked = fields.into_iter().filter_map(|field| {
+    let asked = document.root_fields().into_iter().filter_map(|field| {
         let position = document.arguments(field).remove("minPosition")?;
-        Some((field.name.node.as_str(), Position::parse(position).ok()?))
+        Some((field.name.node.as_str(), Position::parse(position).ok()?.0))
     });
     asked.collect()
-}
-
-async fn reach(app: &App, position: LogPosition) -> Result<()> {
-    if app.progress.now().position >= position {
-        return Ok(());
-    }
-    if app.bus.log().head().await.map_err(internal)? < position {
-        return Err(coded("the position is beyond the end of the log", "POSITION_AHEAD"));
-    }
-    if app.progress.reached(position, PROJECTED_WITHIN).await {
-        Ok(())
-    } else {
-        Err(coded("the read model has not reached the position in time", "TIMEOUT"))
-    }
 }
 
 /// The mutation and its input as bytes, to know a repeated command again.

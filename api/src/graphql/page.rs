@@ -7,6 +7,7 @@ use async_graphql::connection::{Connection, CursorType, Edge};
 use async_graphql::{Context, Name, ObjectType, OutputType, Result, Value};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Datelike as _};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -68,9 +69,13 @@ impl Cursor {
     /// True when PostgreSQL can read the value as this type: a cursor may be forged.
     fn is_of(&self, sql_type: &str) -> bool {
         match sql_type {
-            "uuid" => Uuid::parse_str(&self.value).is_ok(),
+            "uuid" => Uuid::parse_str(&self.value).is_ok_and(|id| self.value == id.to_string()),
+            // As PostgreSQL writes it, in UTC. It has no year 0, and writes those before it otherwise.
             "timestamptz" => {
-                chrono::DateTime::parse_from_str(&self.value, "%Y-%m-%d %H:%M:%S%.f%#z").is_ok()
+                let time = DateTime::parse_from_str(&self.value, "%Y-%m-%d %H:%M:%S%.f%#z");
+                time.is_ok_and(|time| {
+                    time.offset().local_minus_utc() == 0 && (1..=9999).contains(&time.year())
+                })
             }
             _ => !self.value.contains('\0'),
         }
@@ -295,5 +300,37 @@ impl TotalCount {
             Total::Known(count) => Ok(count.unwrap_or_default()),
             Total::Unknown(count) => count(ctx).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forged_cursor_is_refused_before_postgresql_sees_it() {
+        let is_of = |sql_type, value: &str| {
+            let value = value.to_owned();
+            Cursor { list: String::new(), value, id: Uuid::nil() }.is_of(sql_type)
+        };
+        for good in ["2026-11-21 18:36:49.995786+00", "0001-01-01 00:00:00+00"] {
+            assert!(is_of("timestamptz", good), "{good}");
+        }
+        for bad in [
+            "0000-01-01 00:00:00+00",
+            "-2026-01-01 00:00:00+00",
+            "+12026-01-01 00:00:00+00",
+            "2026-01-01 00:00:00+23",
+            "2026-01-01",
+            "now",
+            "",
+        ] {
+            assert!(!is_of("timestamptz", bad), "{bad}");
+        }
+        assert!(is_of("uuid", "0197a000-0000-7000-8000-000000000001"));
+        for bad in ["urn:uuid:0197a000-0000-7000-8000-000000000001", "0197a000", ""] {
+            assert!(!is_of("uuid", bad), "{bad}");
+        }
+        assert!(!is_of("text", "a\0b"));
     }
 }

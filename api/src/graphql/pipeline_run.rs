@@ -289,9 +289,12 @@ async fn end(
 ) -> Result<StagePayload> {
     ctx.allow(Action::RunPipeline)?;
     let run_id = uuid(run_id)?;
+    // What another field of this mutation has taken may be older than the run.
+    ctx.snapshot().end().await;
     let mut found = ctx.load::<PipelineRunRow>(run_id).await?;
     if found.is_none() {
-        // It may be in the log already.
+        // It may be in the log already. What is read after the wait has to show it.
+        ctx.snapshot().end().await;
         let head = ctx.app().bus.log().head().await.map_err(internal)?;
         ctx.reach(Some(Position(head))).await?;
         found = ctx.load::<PipelineRunRow>(run_id).await?;

@@ -17,6 +17,7 @@ use orion_domain::{
     User as UserAggregate, UserCommand,
 };
 use serde_json::Value;
+use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use self::input::{
@@ -27,7 +28,7 @@ use self::input::{
 };
 use self::payload::{AuthPayload, LogoutPayload, SessionPayload, SettingsPayload, UserPayload};
 use super::content::acting_user;
-use super::context::{App, CommandArgs, ContextExt as _, Outcome};
+use super::context::{CommandArgs, ContextExt as _, Outcome};
 use super::error::{AtField as _, failure, internal};
 use super::scalars::{Position, uuid};
 use crate::limits::Limit;
@@ -321,19 +322,18 @@ async fn revoke_others(
     user_id: UserId,
     but: SessionId,
 ) -> Result<Option<Refusal>> {
-    let App { bus, pool, .. } = ctx.app();
+    let bus = &ctx.app().bus;
     let head = bus.log().head().await.map_err(internal)?;
+    // No connection is held while it waits, nor while it ends them.
+    ctx.snapshot().end().await;
     let reached = ctx.reach(Some(Position(head))).await;
-    let sessions: Vec<Uuid> = sqlx::query_scalar(
-        "SELECT id FROM projection.sessions
-         WHERE user_id = $1 AND revoked_at IS NULL AND id <> $2",
-    )
-    .bind(user_id.0)
-    .bind(but.0)
-    .fetch_all(pool)
-    .await
-    .map_err(internal)?;
+    let mut sql = QueryBuilder::new("SELECT id FROM projection.sessions WHERE revoked_at IS NULL");
+    sql.push(" AND user_id = ").push_bind(user_id.0);
+    sql.push(" AND id <> ").push_bind(but.0);
+    let sessions = ctx.snapshot().rows(&mut sql).await.map_err(internal)?;
+    ctx.snapshot().end().await;
     for session in sessions {
+        let session = session.try_get("id").map_err(internal)?;
         match bus.run(envelope, &revocation(session, RevocationReason::Logout)).await {
             Ok(_) => {}
             Err(CommandError::Refused(refusal)) if is_over(refusal.code) => {}

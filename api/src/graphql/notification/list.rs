@@ -11,7 +11,7 @@ use sqlx::{FromRow, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::{COLUMNS, Notification, NotificationKind, NotificationRow};
-use crate::graphql::context::{App, ContextExt as _, PROJECTED_WITHIN};
+use crate::graphql::context::{App, ContextExt as _};
 use crate::graphql::error::{bad_input, coded, internal};
 use crate::graphql::page::{Total, TotalCount, page_size};
 use crate::graphql::scalars::{Position, uuid};
@@ -131,10 +131,10 @@ impl CursorType for NotificationCursor {
     }
 }
 
-/// Waits until the notifications have reached a position that the client has seen.
-async fn reach(app: &App, min_position: Option<Position>) -> Result<()> {
+/// Refuses where the notifications have not reached a position that was waited for.
+fn reached(app: &App, min_position: Option<Position>) -> Result<()> {
     let Some(Position(position)) = min_position else { return Ok(()) };
-    if app.notified.reached(position, PROJECTED_WITHIN).await {
+    if app.notified.now().position >= position {
         Ok(())
     } else {
         Err(coded("the notifications have not reached the position in time", "TIMEOUT"))
@@ -162,7 +162,7 @@ impl NotificationQuery {
         let actor = ctx.allow(Action::Read)?;
         // It refuses what is beyond the end of the log, too.
         ctx.reach(min_position).await?;
-        reach(ctx.app(), min_position).await?;
+        reached(ctx.app(), min_position)?;
         let (size, from_end) = page_size(first, last)?;
         let place = |text: Option<String>| {
             text.map(|text| NotificationCursor::decode_cursor(&text).map_err(bad_input))
