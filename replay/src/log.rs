@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::output::{FAINT, columns, say, styled};
+use crate::output::{FAINT, columns, harmless, say, styled};
 use crate::verbs::Outcome;
 
 /// How many events are read at a time.
@@ -70,6 +70,10 @@ pub async fn log(pool: &PgPool, options: &Options) -> Outcome {
         return Err("--follow has no end, and a JSON array has one: take --format ndjson".into());
     }
     let selection = options.selection()?;
+    let head = orion_store::log::head(pool).await?;
+    if !options.follow && options.after > head.0 {
+        return Err(format!("--after: the log ends at {head}, before {}", options.after).into());
+    }
     let mut printer = Printer { format: options.format, printed: 0 };
     printer.begin()?;
     let mut after = Position(options.after);
@@ -104,11 +108,15 @@ async fn follow(
         let events = tail.next(after, FOLLOW_MAX).await?;
         let Some(last) = events.last() else { break };
         after = last.position;
+        let is_over = selection.before.is_some_and(|before| last.recorded_at >= before);
         let wanted = events.iter().filter(|event| selection.matches(event));
         let wanted: Vec<&RecordedEvent> =
             wanted.map(AsRef::as_ref).take(usize::try_from(left).unwrap_or(usize::MAX)).collect();
         left -= i64::try_from(wanted.len()).unwrap_or(i64::MAX);
         printer.print(wanted.into_iter())?;
+        if is_over {
+            break;
+        }
     }
     Ok(())
 }
@@ -199,8 +207,8 @@ fn row(event: &RecordedEvent) -> Vec<String> {
         time(event),
         event.event_type.clone(),
         format!("{}/{}", event.aggregate_type, event.aggregate_id),
-        actor(event).to_owned(),
-        styled(FAINT, &event.redacted_payload().to_string()),
+        harmless(actor(event)),
+        styled(FAINT, &harmless(&event.redacted_payload().to_string())),
     ]
 }
 

@@ -24,6 +24,7 @@ use sqlx::PgPool;
 use self::keys::{MasterKeyError, MasterKeySettings};
 use self::log_keys::{LogKeyError, LogKeySettings};
 use self::moment::Moment;
+use self::output::Closed;
 
 /// A difference or fault was found.
 const FOUND: u8 = 1;
@@ -199,6 +200,8 @@ fn main() -> ExitCode {
     match runtime.block_on(run(args)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FOUND),
+        // Whoever reads has enough, as in `log | head`.
+        Err(error) if error.is::<Closed>() => ExitCode::SUCCESS,
         Err(error) => unusable(error.as_ref()),
     }
 }
@@ -214,7 +217,9 @@ async fn run(args: Args) -> Result<bool, Box<dyn Error>> {
         clap_complete::generate(shell, &mut command, "orion-replay", &mut std::io::stdout());
         return Ok(true);
     }
-    let database = if matches!(args.verb, Verb::Import(_)) {
+    let database = if let Verb::Import(import) = &args.verb {
+        import.look()?;
+        args.keys.load(&args.data_dir)?;
         create_database(args.database_url.clone(), &args.data_dir).await?
     } else {
         open_database(args.database_url.clone(), &args.data_dir, args.verb.access()).await?

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -25,10 +25,30 @@ pub fn styled(style: Style, text: &str) -> String {
 /// are left out unless they are seen, and with `NO_COLOR`.
 pub fn say(text: &str) -> Result<(), Box<dyn Error>> {
     let mut stdout = anstream::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .map_err(|error| format!("standard output: {error}").into())
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| {
+        match error.kind() {
+            ErrorKind::BrokenPipe => Box::new(Closed) as Box<dyn Error>,
+            _ => format!("standard output: {error}").into(),
+        }
+    })
+}
+
+/// Nobody reads what is printed any more.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output was closed")]
+pub struct Closed;
+
+/// A text of the log for people: characters that a terminal obeys are written as escapes, so that no text can
+/// change what stands around it.
+pub fn harmless(text: &str) -> String {
+    let written = |character: char| {
+        if character.is_control() {
+            character.escape_default().to_string()
+        } else {
+            character.to_string()
+        }
+    };
+    text.chars().map(written).collect()
 }
 
 /// Lines in columns, each as wide as its widest value.
@@ -61,4 +81,17 @@ pub fn progress_bar(total: u64) -> ProgressBar {
         bar.set_style(style);
     }
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_can_move_the_cursor_or_the_colours() {
+        assert_eq!(
+            harmless("a\u{1b}[1A\u{1b}[2K\r\n\u{9b}31m\u{7f}é"),
+            r"a\u{1b}[1A\u{1b}[2K\r\n\u{9b}31m\u{7f}é"
+        );
+    }
 }

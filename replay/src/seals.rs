@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::Format;
-use crate::output::{progress_bar, say};
+use crate::output::{harmless, progress_bar, say};
 use crate::verbs::Outcome;
 
 /// Recomputes the tree, and says what is not as it was signed.
@@ -141,8 +141,8 @@ pub fn verify_proof(file: &Path, keys: &[LogPublicKey]) -> Outcome {
         event.sequence,
         event.aggregate_type,
         event.aggregate_id,
-        event.payload,
-        event.metadata,
+        harmless(&event.payload),
+        harmless(&event.metadata),
         checkpoint.size,
         checkpoint.root_text(),
     ))?;

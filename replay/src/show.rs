@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::Format;
 use crate::moment::Moment;
-use crate::output::{FAINT, NEW, OLD, TITLE, columns, say, styled};
+use crate::output::{FAINT, NEW, OLD, TITLE, columns, harmless, say, styled};
 use crate::verbs::Outcome;
 
 /// What stands in place of a value that is personal.
@@ -163,7 +163,7 @@ fn line(event: &RecordedEvent) -> Vec<String> {
         event.position.to_string(),
         event.recorded_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
         event.event_type.clone(),
-        event.metadata.get("actor").cloned().unwrap_or_default(),
+        harmless(event.metadata.get("actor").map_or("", String::as_str)),
     ]
 }
 
@@ -195,9 +195,11 @@ fn diff(Change { table, id, before, after }: &Change) -> Vec<String> {
 /// A value for people: texts without quotes.
 fn plain(value: &Value) -> String {
     match value {
-        Value::String(text) => text.replace('\n', "\\n"),
+        Value::String(text) => harmless(text),
         Value::Null => "-".to_owned(),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            harmless(&value.to_string())
+        }
     }
 }
 

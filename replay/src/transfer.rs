@@ -9,14 +9,13 @@ use async_compression::tokio::bufread::ZstdDecoder;
 use async_compression::tokio::write::ZstdEncoder;
 use clap::ValueEnum;
 use orion_store::seal::LogPublicKey;
-use orion_store::transfer::keys::export_keys;
 use orion_store::transfer::{self, Importer};
 use orion_store::{MasterKeys, log};
 use sqlx::PgPool;
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, BufWriter};
 
-use crate::output::progress_bar;
+use crate::output::{progress_bar, say};
 use crate::verbs::Outcome;
 
 /// How much is written and read at a time.
@@ -63,13 +62,21 @@ pub struct Import {
 pub async fn export(pool: &PgPool, export: &Export) -> Outcome {
     let bar = progress_bar(log::head(pool).await?.0.unsigned_abs());
     let written = |events| bar.inc(events);
-    let part = Part::create(&export.file).await?;
-    let mut output = BufWriter::with_capacity(BUFFER, part.open().await?);
+    let (part, file) = Part::create(&export.file).await?;
+    let mut output = BufWriter::with_capacity(BUFFER, file);
+    let mut keys = match &export.keys {
+        Some(path) => {
+            let (part, file) = Part::create(path).await?;
+            Some((part, BufWriter::with_capacity(BUFFER, file)))
+        }
+        None => None,
+    };
+    let keys_output = keys.as_mut().map(|(_, output)| output);
     let exported = match export.compress {
-        None => transfer::export(pool, &mut output, &written).await,
+        None => transfer::export(pool, &mut output, keys_output, &written).await,
         Some(Compression::Zstd) => {
             let mut encoder = ZstdEncoder::new(&mut output);
-            let exported = transfer::export(pool, &mut encoder, &written).await;
+            let exported = transfer::export(pool, &mut encoder, keys_output, &written).await;
             match encoder.shutdown().await {
                 Ok(()) => exported,
                 Err(error) => exported.and(Err(error.into())),
@@ -79,13 +86,10 @@ pub async fn export(pool: &PgPool, export: &Export) -> Outcome {
     bar.finish_and_clear();
     let exported = exported.map_err(|error| of_file(&export.file, error))?;
     part.finish(output).await?;
-    if let Some(keys) = &export.keys {
-        let part = Part::create(keys).await?;
-        let mut output = BufWriter::with_capacity(BUFFER, part.open().await?);
-        export_keys(pool, &mut output).await.map_err(|error| of_file(keys, error))?;
+    if let Some((part, output)) = keys {
         part.finish(output).await?;
     }
-    println!("exported  {} events\nroot      {}", exported.head, exported.root);
+    say(&format!("exported  {} events\nroot      {}\n", exported.head, exported.root))?;
     Ok(true)
 }
 
@@ -103,27 +107,40 @@ pub async fn import(
     let mut input = BufReader::with_capacity(BUFFER, read(&import.file).await?);
     let begins = input.fill_buf().await.map_err(|error| of_file(&import.file, error))?;
     let mut input: Box<dyn AsyncBufRead + Unpin + Send> = if begins.starts_with(&ZSTD_MAGIC) {
-        Box::new(BufReader::with_capacity(BUFFER, ZstdDecoder::new(input)))
+        let mut decoder = ZstdDecoder::new(input);
+        decoder.multiple_members(true);
+        Box::new(BufReader::with_capacity(BUFFER, decoder))
     } else {
         Box::new(input)
     };
     let bar = progress_bar(0);
-    let importer = Importer { masters, keys, log_keys };
+    let importer = Importer { masters, keys, log_keys, must_be_signed: import.key.is_some() };
     let imported = transfer::import(pool, &mut input, importer, &|events| bar.inc(events)).await;
     bar.finish_and_clear();
     let imported = imported.map_err(|error| of_file(&import.file, error))?;
-    println!("imported  {} events\nroot      {}", imported.head, imported.root);
-    match imported.signed {
-        Some(size) => println!("signed    the first {size}"),
-        None => println!(
-            "signed    not verified: no checkpoint came with it, or no public key is known"
-        ),
-    }
+    let signed = match imported.signed {
+        Some(size) => format!("the first {size}"),
+        None => "not verified: no checkpoint came with it, or no public key is known".to_owned(),
+    };
+    say(&format!(
+        "imported  {} events\nroot      {}\nsigned    {signed}\n",
+        imported.head, imported.root
+    ))?;
     Ok(true)
 }
 
 async fn read(path: &Path) -> Result<File, String> {
     File::open(path).await.map_err(|error| of_file(path, error))
+}
+
+impl Import {
+    /// Refuses what is not there, before a database is made for it.
+    pub fn look(&self) -> Result<(), String> {
+        for path in [Some(&self.file), self.keys.as_ref()].into_iter().flatten() {
+            std::fs::File::open(path).map_err(|error| of_file(path, error))?;
+        }
+        Ok(())
+    }
 }
 
 /// An error and its causes, with the file that it is about.
@@ -139,23 +156,19 @@ struct Part {
 }
 
 impl Part {
-    async fn create(path: &Path) -> Result<Self, String> {
+    /// Makes the file. It is readable by its owner only: a log tells much even without its keys.
+    async fn create(path: &Path) -> Result<(Self, File), String> {
         if tokio::fs::try_exists(path).await.map_err(|error| of_file(path, error))? {
             return Err(format!("{}: there is such a file already", path.display()));
         }
         let mut part = OsString::from(path);
         part.push(".part");
-        Ok(Self { path: path.to_owned(), part: part.into() })
-    }
-
-    /// Readable by its owner only: a log tells much even without its keys.
-    async fn open(&self) -> Result<File, String> {
+        let part = PathBuf::from(part);
         let mut options = std::fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        OpenOptions::from(options)
-            .open(&self.part)
-            .await
-            .map_err(|error| of_file(&self.part, error))
+        options.write(true).create_new(true).mode(0o600);
+        let file = OpenOptions::from(options).open(&part).await;
+        let file = file.map_err(|error| of_file(&part, error))?;
+        Ok((Self { path: path.to_owned(), part }, file))
     }
 
     async fn finish(self, mut output: BufWriter<File>) -> Result<(), String> {

@@ -16,7 +16,7 @@ pub type Outcome = Result<bool, Box<dyn Error>>;
 /// Lets a stopped projection go on.
 pub async fn resume(pool: &PgPool, projection: &str) -> Outcome {
     orion_projections::resume(pool, projection).await?;
-    println!("{projection} goes on");
+    say(&format!("{projection} goes on\n"))?;
     Ok(true)
 }
 

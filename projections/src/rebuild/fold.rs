@@ -40,6 +40,8 @@ enum Output {
     Lines(Shape, Vec<u8>),
     /// So many more events are folded.
     Folded(u64),
+    /// It cannot go on.
+    Failed(RebuildError),
 }
 
 /// What is folded, and who wants to know how far it is.
@@ -78,10 +80,11 @@ pub(super) async fn fold_into(
         match output {
             Output::Lines(shape, lines) => copy_in(writer, place, shape, &lines).await?,
             Output::Folded(events) => (source.folded)(events),
+            Output::Failed(error) => return Err(error),
         }
     }
     while let Some(ended) = workers.join_next().await {
-        ended.map_err(RebuildError::Worker)??;
+        ended.map_err(RebuildError::Worker)?;
     }
     Ok(())
 }
@@ -109,11 +112,13 @@ struct Worker {
 }
 
 impl Worker {
-    async fn run(self, ranges: Arc<Mutex<Vec<StreamRange>>>) -> Result<(), RebuildError> {
+    async fn run(self, ranges: Arc<Mutex<Vec<StreamRange>>>) {
         loop {
             let next = ranges.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let Some(range) = next else { return Ok(()) };
-            self.fold_range(range).await?;
+            let Some(range) = next else { return };
+            if let Err(error) = self.fold_range(range).await {
+                return self.output(Output::Failed(error)).await;
+            }
         }
     }
 

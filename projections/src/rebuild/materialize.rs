@@ -5,7 +5,7 @@ use sqlx::{Connection, Executor as _, PgConnection, PgPool};
 
 use super::definitions::Definitions;
 use super::fold::{Source, fold_into};
-use super::{RebuildError, analyze, owner};
+use super::{RebuildError, SIDE, analyze, owner};
 use crate::check::CheckError;
 use crate::place::{Place, Tables};
 
@@ -81,6 +81,8 @@ fn is_name(name: &str) -> bool {
     name.len() <= NAME_MAX
         && name.starts_with(|first: char| first.is_ascii_lowercase())
         && !name.starts_with("pg_")
+        // What is in it belongs to a rebuild, which drops it.
+        && name != SIDE
         && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
 }
 
@@ -93,7 +95,9 @@ mod tests {
         for name in ["then", "as_of_2026", &"a".repeat(63)] {
             assert!(is_name(name), "{name}");
         }
-        for name in ["", "1st", "Then", "a b", "a\"b", "pg_then", "ä", &"a".repeat(64)] {
+        for name in
+            ["", "1st", "Then", "a b", "a\"b", "pg_then", "orion_rebuild", "ä", &"a".repeat(64)]
+        {
             assert!(!is_name(name), "{name}");
         }
     }

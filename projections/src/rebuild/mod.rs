@@ -38,6 +38,9 @@ const LOCK_AGAIN: Duration = Duration::from_millis(100);
 /// Fewer events than this are left for the time in which the projector waits.
 const CAUGHT_UP: i64 = 1_000;
 
+/// How often it is tried to come so near: the projector may be faster.
+const CATCH_UPS: usize = 20;
+
 /// How long to wait for others' locks: for the batch that the projector is writing.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -73,7 +76,7 @@ pub enum RebuildError {
     },
     /// A name that PostgreSQL would not take as it is.
     #[error(
-        "a schema is named by at most 63 of a-z, 0-9 and _, beginning with a letter, and not pg_…"
+        "a schema is named by at most 63 of a-z, 0-9 and _, beginning with a letter, and not pg_… or orion_rebuild"
     )]
     SchemaName,
 }
@@ -104,9 +107,11 @@ pub async fn rebuild(
         Some(rebuilt) => Ok(rebuilt),
         None => mend(&mut owner, &shapes, &source, dry_run).await,
     };
+    // What went wrong first is told.
+    let rebuilt = rebuilt?;
     drop_side(&mut owner).await?;
     owner.close().await?;
-    rebuilt
+    Ok(rebuilt)
 }
 
 /// Waits a moment for the lock: PostgreSQL may not have noticed yet that the run before has ended.
@@ -207,7 +212,7 @@ async fn mend(
     analyze(owner, shapes, &side).await?;
 
     let mut catch_up = CatchUp { side: &side, source };
-    loop {
+    for _ in 0..CATCH_UPS {
         let newest = checkpoint(&mut *owner, READ_MODEL).await?.position;
         let is_near = newest.0 - position.0 < CAUGHT_UP;
         catch_up.run(owner, position, newest).await?;

@@ -46,6 +46,10 @@ impl Source {
         world
             .spoil("INSERT INTO reactor_checkpoints VALUES ('tell', 11), ('mark_published', 11)")
             .await;
+        // The answer to a command that changed nothing.
+        world
+            .spoil("INSERT INTO receipts VALUES ('idle', '0197a000-0000-7000-8000-000000000009', '\\x07', 0, '{}')")
+            .await;
         world.seal().await;
         assert!(world.project().await);
         Self { world, folder: tempfile::tempdir().unwrap() }
@@ -140,25 +144,36 @@ async fn no_key_and_no_personal_value_stands_in_the_events() {
 /// How a file is spoiled, and what is said of it.
 type Spoiled = (&'static str, fn(&mut Vec<String>), &'static str);
 
+// The first line tells what no event does, the second has a receipt; then come the events.
 const SPOILED: &[Spoiled] = &[
     (
         "altered",
-        |lines| lines[4] = lines[4].replace("\"name\"", "\"nome\""),
+        |lines| lines[5] = lines[5].replace("\"name\"", "\"nome\""),
         "position 4: the event was altered",
     ),
-    ("reordered", |lines| lines.swap(2, 3), "position 2: another event stands in its place"),
-    ("one left out", |lines| _ = lines.remove(5), "position 5: another event stands in its place"),
-    ("cut short", |lines| lines.truncate(7), "the file was cut short after position 6"),
+    ("reordered", |lines| lines.swap(3, 4), "position 2: another event stands in its place"),
+    ("one left out", |lines| _ = lines.remove(6), "position 5: another event stands in its place"),
+    ("cut short", |lines| lines.truncate(8), "the file was cut short after position 6"),
     (
         "cut in a line",
         |lines| {
-            lines.truncate(7);
-            lines[6].truncate(30);
+            lines.truncate(8);
+            lines[7].truncate(30);
         },
         "the file was cut short after position 5",
     ),
-    ("goes on", |lines| lines.push(lines[1].clone()), "the file goes on after its end"),
-    ("no event", |lines| lines[3] = String::from("{}"), "position 3: the line is no event"),
+    ("goes on", |lines| lines.push(lines[2].clone()), "the file goes on after its end"),
+    (
+        "another receipt",
+        |lines| lines[4] = lines[4].replace("0001ff", "0002ff"),
+        "the file was altered beside its events",
+    ),
+    (
+        "another reactor",
+        |lines| lines[0] = lines[0].replace("mark_published", "mark_poblished"),
+        "the file was altered beside its events",
+    ),
+    ("no event", |lines| lines[4] = String::from("{}"), "position 3: the line is no event"),
     (
         "no beginning",
         |lines| _ = lines.remove(0),
@@ -225,7 +240,17 @@ async fn whoever_forges_the_events_cannot_forge_the_signature() {
     let said = source.import(&into, "forged", ["--keys", &keys]).exits(2).await;
     assert!(said.contains("the events up to position 11 are not those that were signed"), "{said}");
 
+    // A checkpoint that is left out is missed where a key was named.
     let key = source.path("key");
+    fs::write(&key, orion_store::seal::LogKey::from_seed(&[8; 32]).public().text()).unwrap();
+    let begin = ours.split_once('\n').unwrap().0;
+    let mut begin: Value = serde_json::from_str(begin).unwrap();
+    begin["data"]["checkpoint"] = Value::Null;
+    fs::write(source.path("forged"), format!("{begin}\n{}", ours.split_once('\n').unwrap().1))
+        .unwrap();
+    let said = source.import(&into, "forged", ["--keys", &keys, "--key", &key]).exits(2).await;
+    assert!(said.contains("no checkpoint that could be verified"), "{said}");
+
     fs::write(&key, "orion/log+00000000+AAAA").unwrap();
     let said = source.import(&into, "events", ["--keys", &keys, "--key", &key]).exits(2).await;
     assert!(said.contains("--key"), "{said}");

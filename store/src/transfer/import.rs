@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use sha2::{Digest as _, Sha256};
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, Postgres};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
@@ -63,6 +64,12 @@ pub enum ImportError {
     /// The events are others than those that were exported.
     #[error("the events up to position {0} are not those that the file's end tells of")]
     Root(Position),
+    /// What no event covers was changed: receipts, reactors, the checkpoint.
+    #[error("the file was altered beside its events")]
+    Altered,
+    /// A signature was asked for.
+    #[error("the file has no checkpoint that could be verified")]
+    NotSigned,
     /// The checkpoint was signed by somebody else.
     #[error("the file's checkpoint: {0}")]
     Checkpoint(CheckpointError),
@@ -100,6 +107,8 @@ pub struct Importer<K> {
     pub keys: Option<K>,
     /// Who may have signed the checkpoint; none: it is not verified.
     pub log_keys: Vec<LogPublicKey>,
+    /// Refuses a file without a checkpoint.
+    pub must_be_signed: bool,
 }
 
 /// Imports a log whole, or nothing of it: events with their positions, times and hashes, keys, receipts,
@@ -114,7 +123,7 @@ pub async fn import<K: AsyncBufRead + Unpin + Send>(
     read: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<Imported, ImportError> {
     let failed = || StoreError::database("importing the log");
-    let Importer { masters, keys, log_keys } = importer;
+    let Importer { masters, keys, log_keys, must_be_signed } = importer;
     let mut owner = PoolConnection::<Postgres>::detach(pool.acquire().await.map_err(failed())?);
     owner.execute("SET ROLE NONE").await.map_err(failed())?;
     let mut transaction = owner.begin().await.map_err(failed())?;
@@ -134,9 +143,18 @@ pub async fn import<K: AsyncBufRead + Unpin + Send>(
     if let Some(mut keys) = keys {
         import_keys(&mut transaction, &masters, &mut keys).await?;
     }
-    let mut lines = Lines { input, line: Vec::new(), position: Position::START };
+    let mut lines = Lines {
+        input,
+        line: Vec::new(),
+        hash: Sha256::new(),
+        before: Sha256::new(),
+        position: Position::START,
+    };
     let begin = lines.begin().await?;
     let mut tree = Tree::new(&begin, &log_keys)?;
+    if must_be_signed && tree.signed.is_none() {
+        return Err(ImportError::NotSigned);
+    }
     let mut waiting = Vec::with_capacity(WRITE_MAX);
     let end = loop {
         match lines.next().await? {
@@ -145,6 +163,7 @@ pub async fn import<K: AsyncBufRead + Unpin + Send>(
                 waiting.push((*event, receipts));
                 read(1);
             }
+            Next::Receipts(receipts) => write_receipts(&mut transaction, &[0], &[receipts]).await?,
             Next::End(end) => break end,
         }
         if waiting.len() == WRITE_MAX {
@@ -166,6 +185,9 @@ pub async fn import<K: AsyncBufRead + Unpin + Send>(
 struct Lines<'a, R> {
     input: &'a mut R,
     line: Vec<u8>,
+    /// The hash of all lines so far, and of those before this one.
+    hash: Sha256,
+    before: Sha256,
     /// The last event that was read.
     position: Position,
 }
@@ -173,6 +195,7 @@ struct Lines<'a, R> {
 /// What comes next.
 enum Next {
     Event { event: Box<StoredEvent>, receipts: Option<String> },
+    Receipts(String),
     End(End),
 }
 
@@ -183,9 +206,11 @@ impl<R: AsyncBufRead + Unpin> Lines<'_, R> {
 
     /// Reads a line; false at the end of the file. A last line without its end was cut short.
     async fn read(&mut self) -> Result<bool, ImportError> {
+        self.before = self.hash.clone();
         self.line.clear();
         let mut limited = (&mut self.input).take(LINE_MAX);
         limited.read_until(b'\n', &mut self.line).await.map_err(ImportError::Read)?;
+        self.hash.update(&self.line);
         match self.line.pop() {
             None => Ok(false),
             Some(b'\n') => Ok(true),
@@ -218,12 +243,12 @@ impl<R: AsyncBufRead + Unpin> Lines<'_, R> {
                 self.position = Position(event.position);
                 Ok(Next::Event { event: Box::new(event), receipts })
             }
+            Some(Line::Receipts(receipts)) => Ok(Next::Receipts(receipts)),
             Some(Line::End(end)) => {
-                if self.read().await? {
-                    Err(ImportError::Beyond)
-                } else {
-                    Ok(Next::End(end))
+                if end.sha256 != hex::encode(self.before.clone().finalize()) {
+                    return Err(ImportError::Altered);
                 }
+                if self.read().await? { Err(ImportError::Beyond) } else { Ok(Next::End(end)) }
             }
             Some(Line::Begin(_)) | None => Err(self.wrong("the line is no event")),
         }
@@ -304,10 +329,17 @@ async fn write(
     .execute(&mut *transaction)
     .await
     .map_err(StoreError::database("writing the events"))?;
-    let (positions, receipts): (Vec<i64>, Vec<&String>) = waiting
-        .iter()
-        .filter_map(|(event, receipts)| Some((event.position, receipts.as_ref()?)))
-        .unzip();
+    let (positions, receipts): (Vec<i64>, Vec<String>) =
+        waiting.drain(..).filter_map(|(event, receipts)| Some((event.position, receipts?))).unzip();
+    write_receipts(transaction, &positions, &receipts).await
+}
+
+/// Writes the receipts of commands, by the position of each command's last event.
+async fn write_receipts(
+    transaction: &mut PgConnection,
+    positions: &[i64],
+    receipts: &[String],
+) -> Result<(), ImportError> {
     sqlx::query(
         "INSERT INTO receipts (actor, command_id, input_hash, position, ids)
          SELECT receipt ->> 0, (receipt ->> 1)::uuid, decode(receipt ->> 2, 'hex'), position, (receipt ->> 3)::jsonb
@@ -318,7 +350,6 @@ async fn write(
     .execute(transaction)
     .await
     .map_err(StoreError::database("writing the receipts"))?;
-    waiting.clear();
     Ok(())
 }
 

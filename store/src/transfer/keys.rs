@@ -3,10 +3,11 @@
 
 use futures::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use uuid::Uuid;
 
+use super::export::ExportError;
 use super::import::ImportError;
 use crate::error::StoreError;
 use crate::keys::{MasterKeys, server_key_place};
@@ -22,32 +23,29 @@ enum KeyLine {
     Data { subject: Uuid, wrapped: String },
 }
 
-/// Writes the keys of the database that still are; says how many.
-pub async fn export_keys(
-    pool: &PgPool,
-    output: &mut (impl AsyncWrite + Unpin + Send),
-) -> Result<u64, super::ExportError> {
+/// Writes the keys of the database that still are.
+pub(super) async fn export_keys(
+    snapshot: &mut PgConnection,
+    output: &mut (impl AsyncWrite + Unpin),
+) -> Result<(), ExportError> {
     let failed = || StoreError::database("exporting the keys");
-    let mut written = 0;
     let server_keys: Vec<(String, String, String)> =
         sqlx::query_as("SELECT name, wrapped, fingerprint FROM server_keys ORDER BY name")
-            .fetch_all(pool)
+            .fetch_all(&mut *snapshot)
             .await
             .map_err(failed())?;
     for (server_key, wrapped, fingerprint) in server_keys {
         write(output, &KeyLine::Server { server_key, wrapped, fingerprint }).await?;
-        written += 1;
     }
     let mut data_keys = sqlx::query_as(
         "SELECT subject, wrapped FROM data_keys WHERE wrapped IS NOT NULL ORDER BY subject",
     )
-    .fetch(pool);
+    .fetch(snapshot);
     while let Some((subject, wrapped)) = data_keys.try_next().await.map_err(failed())? {
         write(output, &KeyLine::Data { subject, wrapped }).await?;
-        written += 1;
     }
     output.flush().await?;
-    Ok(written)
+    Ok(())
 }
 
 async fn write(

@@ -15,8 +15,9 @@ const SOURCE: &str = "urn:orion:log";
 /// How payloads are written.
 const JSON: &str = "application/json";
 
-/// The types of the first and the last line.
+/// The types of the lines that are no events.
 const BEGIN: &str = "orion.log.begin";
+const RECEIPTS: &str = "orion.log.receipts";
 const END: &str = "orion.log.end";
 
 /// One event. JSON that stands in a text is there byte by byte as the log has it.
@@ -61,6 +62,8 @@ pub(super) struct End {
     pub size: i64,
     /// The root of their tree, in base64.
     pub root: String,
+    /// SHA-256 of all bytes before this line, in hex: of what the tree does not cover, too.
+    pub sha256: String,
 }
 
 /// The first or the last line.
@@ -81,6 +84,8 @@ pub(super) enum Line {
     Event { event: StoredEvent, leaf: String, receipts: Option<String> },
     /// What comes before the events.
     Begin(Begin),
+    /// Receipts of commands that changed nothing, as JSON.
+    Receipts(String),
     /// There is nothing after it.
     End(End),
 }
@@ -115,6 +120,11 @@ pub(super) fn begin(begin: Begin) -> Result<String, serde_json::Error> {
     edge("begin", BEGIN, begin)
 }
 
+/// Writes receipts of commands that changed nothing as one line, without what ends it.
+pub(super) fn receipts(receipts: String) -> Result<String, serde_json::Error> {
+    edge("receipts", RECEIPTS, RawValue::from_string(receipts)?)
+}
+
 /// Writes the last line, without what ends it.
 pub(super) fn end(end: End) -> Result<String, serde_json::Error> {
     edge("end", END, end)
@@ -139,6 +149,7 @@ pub(super) fn parse(line: &[u8]) -> Option<Line> {
     let data = edge.data.get();
     match edge.r#type.as_str() {
         BEGIN => serde_json::from_str(data).ok().map(Line::Begin),
+        RECEIPTS => Some(Line::Receipts(data.to_owned())),
         END => serde_json::from_str(data).ok().map(Line::End),
         _ => None,
     }

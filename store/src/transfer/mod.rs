@@ -1,5 +1,5 @@
-//! The log as a file: events as `CloudEvents` 1.0, one JSON object on each line, and a last line that says
-//! how many there were and the root of their tree.
+//! The log as a file: events as `CloudEvents` 1.0, one JSON object on each line, between a first line, which
+//! says what no event tells, and a last one, which says how many there were and the root of their tree.
 //!
 //! Data keys and server keys never stand in it. They travel in a file of their own ([`keys`]), wrapped by
 //! the master key; those of the erased have nothing to travel.
@@ -7,7 +7,7 @@
 mod claims;
 mod export;
 mod import;
-pub mod keys;
+mod keys;
 mod line;
 
 pub(crate) use claims::Holders;
