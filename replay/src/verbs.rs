@@ -114,7 +114,7 @@ fn as_json(Checked { what, position, differences }: &Checked, show_personal: boo
             (Some(expected), Some(found)) => {
                 unlike(expected, found).map(|(column, ..)| column).collect()
             }
-            (Some(_), None) | (None, Some(_)) | (None, None) => Vec::new(),
+            (Some(_), None) | (None, _) => Vec::new(),
         };
         let mut json = json!({
             "table": table, "id": id, "columns": columns,
