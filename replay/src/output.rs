@@ -26,9 +26,10 @@ pub fn styled(style: Style, text: &str) -> String {
 pub fn say(text: &str) -> Result<(), Box<dyn Error>> {
     let mut stdout = anstream::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| {
-        match error.kind() {
-            ErrorKind::BrokenPipe => Box::new(Closed) as Box<dyn Error>,
-            _ => format!("standard output: {error}").into(),
+        if error.kind() == ErrorKind::BrokenPipe {
+            Closed.into()
+        } else {
+            format!("standard output: {error}").into()
         }
     })
 }
