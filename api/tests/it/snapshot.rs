@@ -138,6 +138,50 @@ async fn the_position_that_one_field_waits_for_holds_for_all() {
     assert_eq!(data["trends"]["nodes"][0]["score"], json!(0.75), "{data:#}");
 }
 
+#[tokio::test]
+async fn a_run_that_only_the_log_has_can_end() {
+    let database = database().await;
+    let server = Server::start(&database.url).await;
+    let (ada, records) = (server.editor("ada").await, Records::of(&database.url).await);
+    let content = ada.draft_content(&ada.detect_trend("t").await, "c").await;
+    let before = records.head().await;
+    // While somebody holds the checkpoints, the tables stand still.
+    let mut holding = records.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM projection.checkpoints FOR UPDATE")
+        .execute(&mut *holding)
+        .await
+        .unwrap();
+    let written = async |events: i64| {
+        let is_there = async || (records.head().await >= before + events).then_some(());
+        eventually("the events are written", is_there).await;
+    };
+    let input = json!({ "contentId": content, "stages": ["script"] });
+    let generate = ada.mutate("startGeneration", input, "");
+    let start = async {
+        written(1).await;
+        ada.mutate("startStage", json!({ "contentId": content, "stage": "script" }), "").await
+    };
+    let complete = async {
+        written(2).await;
+        let run: String = sqlx::query_scalar(
+            "SELECT payload ->> 'run_id' FROM events WHERE event_type = 'content.stage_started'",
+        )
+        .fetch_one(&records.pool)
+        .await
+        .unwrap();
+        let input = json!({ "runId": run });
+        let answer = ada.mutate("completeStage", input, "pipelineRun { status } errors { code }");
+        tokio::pin!(answer);
+        let early = tokio::time::timeout(Duration::from_millis(300), &mut answer).await;
+        assert!(early.is_err(), "{:?}", early.map(|payload| payload.0));
+        holding.rollback().await.unwrap();
+        answer.await
+    };
+    let (_, _, completed) = tokio::join!(generate, start, complete);
+    assert_eq!(completed.0["errors"], json!([]));
+    assert_eq!(completed.0["pipelineRun"]["status"], "COMPLETED");
+}
+
 const BESIDE_THE_LOG: &str = "query ($id: ID!) { events(last: 2) { totalCount nodes { eventType } }
     content(id: $id, asOf: { position: \"4\" }) { title } contents { totalCount nodes { title } } }";
 
