@@ -24,6 +24,7 @@ use crate::auth::{AuthError, expired};
 use crate::graphql::began::Began;
 use crate::graphql::context::Caller;
 use crate::graphql::error::{coded, internal};
+use crate::http::detached::detached;
 use crate::http::graphql::{execute, kind_of};
 use crate::http::watch::Told;
 use crate::http::{Sender, Shared, bearer_of, caller_with};
@@ -268,7 +269,7 @@ impl Guest {
             let response = execute(&shared, caller, request.data(began.clone())).await;
             Arc::new(Told::of(response, began.has()))
         };
-        stream::once(answer).boxed()
+        detached(stream::once(answer)).boxed()
     }
 }
 

@@ -20,6 +20,7 @@ use orion_store::Position;
 
 use self::group::{Group, Next};
 use self::question::{Key, Question};
+use super::detached::detached;
 use super::graphql::{Answer, checked, refusal};
 use crate::auth::rights::Standing;
 use crate::graphql::began::Began;
@@ -204,7 +205,7 @@ impl Watches {
         }
     }
 
-    /// An execution for one client.
+    /// An execution for one client; what it reads it has read, however slowly the client takes it.
     fn execute(
         &self,
         request: Request,
@@ -213,7 +214,7 @@ impl Watches {
     ) -> impl Stream<Item = Tell> + Send + 'static + use<> {
         let began = Began::default();
         let mut answers = self.begin(request, caller, &run, &began);
-        stream! {
+        detached(stream! {
             let mut seen = None;
             while let Some(response) = answers.next().await {
                 let position = run.shown();
@@ -225,7 +226,7 @@ impl Watches {
                 let position = (is_next && !told.is_void).then_some(position);
                 yield (position, Arc::new(told));
             }
-        }
+        })
     }
 
     fn begin(
