@@ -213,7 +213,7 @@ impl<'a> Conversation<'a> {
             return Ok(());
         }
         let name = id.clone();
-        let answers = guest.execute(&self.shared, operation.into());
+        let answers = guest.execute(&self.shared, operation.into())?;
         let answers =
             answers.map(Some).chain(stream::iter([None])).map(move |answer| (name.clone(), answer));
         let (handle, registration) = AbortHandle::new_pair();
@@ -254,22 +254,25 @@ impl Guest {
         Self { caller: caller.clone(), standing: standing.clone(), place: None }
     }
 
-    /// The answers of an operation.
-    fn execute(&self, shared: &Shared, mut request: Request) -> BoxStream<'static, Arc<Told>> {
-        let caller = Caller {
-            actor: self.standing.actor().unwrap_or(self.caller.actor),
-            ..self.caller.clone()
-        };
+    /// The answers of an operation, while the guest has rights.
+    fn execute(
+        &self,
+        shared: &Shared,
+        mut request: Request,
+    ) -> Result<BoxStream<'static, Arc<Told>>, Close> {
+        let standing = self.standing.clone();
+        let caller = self.caller.clone();
         if kind_of(&mut request) == Some(OperationType::Subscription) {
-            return shared.watches.clone().watch(request, caller, self.standing.clone()).boxed();
+            return Ok(shared.watches.clone().watch(request, caller, standing).boxed());
         }
+        let caller = Caller { actor: standing.actor().ok_or(Close::FORBIDDEN)?, ..caller };
         let shared = shared.clone();
         let answer = async move {
             let began = Began::default();
             let response = execute(&shared, caller, request.data(began.clone())).await;
             Arc::new(Told::of(response, began.has()))
         };
-        detached(stream::once(answer)).boxed()
+        Ok(detached(stream::once(answer)).boxed())
     }
 }
 

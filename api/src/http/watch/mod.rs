@@ -106,8 +106,8 @@ impl Watches {
         Arc::new(Self { schema, groups: Mutex::default() })
     }
 
-    /// The answers to a subscription, while the rights of the one who asks last. The end of rights is
-    /// told; that of the caller's token is not looked at.
+    /// The answers to a subscription, with the rights that the one who asks has now, and while they last.
+    /// The end of rights is told; that of the caller's token is not looked at.
     pub fn watch(
         self: Arc<Self>,
         request: Request,
@@ -117,6 +117,13 @@ impl Watches {
         stream! {
             let present = Present::one("orion_subscriptions");
             let mut counted = Counted { _present: present, code: "OK".to_owned() };
+            let Some(actor) = standing.actor() else {
+                let told = Told::error(rights_have_ended());
+                counted.tell(&told);
+                yield told;
+                return;
+            };
+            let caller = Caller { actor, ..caller };
             let mut answers = Box::pin(self.answers(request, caller));
             loop {
                 let next = tokio::select! {
