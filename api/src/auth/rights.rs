@@ -32,6 +32,8 @@ pub struct Rights {
     guests: Mutex<Guests>,
     /// What every event up to here has ended is gone.
     seen: watch::Sender<Position>,
+    /// The newest event by which somebody was forgotten.
+    forgotten: watch::Sender<Position>,
 }
 
 #[derive(Debug, Default)]
@@ -61,7 +63,8 @@ impl Drop for Guest {
 impl Rights {
     /// Nobody is there yet; the log was read up to here.
     pub fn new(head: Position) -> Arc<Self> {
-        Arc::new(Self { guests: Mutex::default(), seen: watch::Sender::new(head) })
+        let (seen, forgotten) = (watch::Sender::new(head), watch::Sender::new(head));
+        Arc::new(Self { guests: Mutex::default(), seen, forgotten })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Guests> {
@@ -115,6 +118,9 @@ impl Rights {
     }
 
     fn apply(&self, event: &RecordedEvent) {
+        if matches!(event.event_type.as_str(), "user.erased" | "social_account.erased") {
+            self.forgotten.send_replace(event.position);
+        }
         let Some(change) = Change::of(event) else { return };
         // The last clone of a guest must not go while the list is locked: it takes itself off it.
         let guests: Vec<_> = self.lock().all.values().filter_map(Weak::upgrade).collect();
@@ -147,6 +153,11 @@ impl Standing {
         let mut seen = self.0.rights.seen.subscribe();
         let has_seen = seen.wait_for(|seen| *seen >= position).await.is_ok();
         has_seen && self.actor().is_some()
+    }
+
+    /// Where in the log somebody was forgotten last: what was read before is not to be shown any more.
+    pub fn forgotten(&self) -> watch::Receiver<Position> {
+        self.0.rights.forgotten.subscribe()
     }
 
     /// The same person shows another token, maybe of another session. Rights that are not those of before
@@ -277,6 +288,22 @@ mod tests {
         assert_eq!(standing.actor(), None);
         assert!(standing.change_session(user(Role::Editor, SESSION)).is_err());
         assert_eq!(standing.actor(), None, "what has ended does not come back");
+    }
+
+    #[test]
+    fn those_who_stay_hear_that_somebody_was_forgotten() {
+        let rights = Rights::new(Position(0));
+        let mut forgotten = rights.enter(user(Role::Editor, SESSION)).forgotten();
+        for (event_type, is_told) in [
+            ("user.erased", true),
+            ("social_account.erased", true),
+            ("user.deactivated", false),
+            ("social_account.disconnected", false),
+        ] {
+            rights.apply(&event(event_type, OTHER, "{}"));
+            assert_eq!(forgotten.has_changed().unwrap(), is_told, "{event_type}");
+            assert_eq!(*forgotten.borrow_and_update(), Position(1));
+        }
     }
 
     /// The reader of the log may not have seen yet what the token tells.

@@ -17,6 +17,7 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _};
 use metrics::counter;
 use orion_store::Position;
+use tokio::sync::watch;
 
 use self::group::{Group, Next};
 use self::question::{Key, Question};
@@ -124,7 +125,7 @@ impl Watches {
                 return;
             };
             let caller = Caller { actor, ..caller };
-            let mut answers = Box::pin(self.answers(request, caller));
+            let mut answers = Box::pin(self.answers(request, caller, standing.forgotten()));
             loop {
                 let next = tokio::select! {
                     biased;
@@ -156,6 +157,7 @@ impl Watches {
         self: Arc<Self>,
         request: Request,
         caller: Caller,
+        forgotten: watch::Receiver<Position>,
     ) -> impl Stream<Item = Tell> + Send + 'static {
         stream! {
             let request = match checked(request) {
@@ -186,7 +188,7 @@ impl Watches {
                 yield (None, Told::error(bad_input(ONE_FIELD)));
                 return;
             };
-            let group = self.join(key, &question, &caller, seen);
+            let group = self.join(key, (&question, &caller), seen, forgotten);
             loop {
                 match group.next(seen).await {
                     Next::Told(position, told) => {
@@ -253,7 +255,13 @@ impl Watches {
     }
 
     /// Those who are told the same. The first one brings them about.
-    fn join(&self, key: Key, question: &Question, caller: &Caller, seen: Position) -> Arc<Group> {
+    fn join(
+        &self,
+        key: Key,
+        (question, caller): (&Question, &Caller),
+        seen: Position,
+        forgotten: watch::Receiver<Position>,
+    ) -> Arc<Group> {
         let mut groups = self.lock();
         let found = groups.get(&key).and_then(Weak::upgrade);
         if let Some(group) = found.filter(|group| !group.is_over()) {
@@ -261,7 +269,7 @@ impl Watches {
         }
         let (run, began) = (Run::onward(seen), Began::default());
         let answers = self.begin(question.request(), caller, &run, &began);
-        let group = Arc::new(Group::start(seen, answers, run, began));
+        let group = Arc::new(Group::start(seen, answers, run, began, forgotten));
         groups.retain(|_, group| group.strong_count() > 0);
         groups.insert(key, Arc::downgrade(&group));
         group
