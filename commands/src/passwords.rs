@@ -168,15 +168,20 @@ impl Passwords {
         work: impl FnOnce() -> Result<T, bcrypt::BcryptError> + Send + 'static,
     ) -> Result<T, CommandError> {
         let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let _one_less = OneLess(&self.waiting);
+        let one_less = OneLess(self.waiting.clone());
         if waiting >= WAITING_MAX {
             return Err(CommandError::Overloaded);
         }
         // The semaphore is never closed, and without it the work may as well go on.
-        let _permit = self.permits.acquire().await.ok();
+        let permit = self.permits.clone().acquire_owned().await.ok();
         self.hashes.fetch_add(1, Ordering::Relaxed);
         let began = Instant::now();
-        let worked = spawn_blocking(work).await;
+        // Both end with the work: whoever asked may be gone before, or not look at what has come of it.
+        let worked = spawn_blocking(move || {
+            let _held = (permit, one_less);
+            work()
+        })
+        .await;
         histogram!("orion_password_hash_duration_seconds").record(began.elapsed());
         match worked {
             Ok(result) => result.map_err(|error| CommandError::Hash(error.into())),
@@ -186,9 +191,9 @@ impl Passwords {
 }
 
 /// Counts one down when it is dropped, also when whoever waits has gone.
-struct OneLess<'a>(&'a AtomicUsize);
+struct OneLess(Arc<AtomicUsize>);
 
-impl Drop for OneLess<'_> {
+impl Drop for OneLess {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -222,6 +227,41 @@ mod tests {
                 "{common}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_hash_that_nobody_looks_at_keeps_nobody_waiting() {
+        let passwords = Passwords::new(4).unwrap();
+        let password = Password::parse("correct horse battery").unwrap();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut begun: Vec<_> = (0..cores).map(|_| Box::pin(passwords.hash(&password))).collect();
+        for hash in &mut begun {
+            // They begin, and then nobody asks for them.
+            std::future::poll_fn(|cx| std::task::Poll::Ready(hash.as_mut().poll(cx).is_ready()))
+                .await;
+        }
+        let next = passwords.hash(&password);
+        tokio::time::timeout(std::time::Duration::from_secs(10), next).await.unwrap().unwrap();
+    }
+
+    /// The bound is on the work that is done: more than there are cores would slow everybody.
+    #[tokio::test]
+    async fn work_that_was_given_up_is_counted_until_it_ends() {
+        let passwords = Passwords::new(4).unwrap();
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let mut given_up = Box::pin(passwords.off_thread(move || {
+            let _ = wait.recv();
+            Ok(())
+        }));
+        std::future::poll_fn(|cx| std::task::Poll::Ready(given_up.as_mut().poll(cx).is_ready()))
+            .await;
+        drop(given_up);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        assert_eq!(passwords.permits.available_permits(), cores - 1);
+        drop(go);
+        let all = passwords.permits.acquire_many(u32::try_from(cores).unwrap());
+        let all = tokio::time::timeout(std::time::Duration::from_secs(10), all).await;
+        assert!(all.is_ok(), "it is given back");
     }
 
     #[tokio::test]

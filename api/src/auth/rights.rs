@@ -32,6 +32,8 @@ pub struct Rights {
     guests: Mutex<Guests>,
     /// What every event up to here has ended is gone.
     seen: watch::Sender<Position>,
+    /// The newest event by which somebody was forgotten.
+    forgotten: watch::Sender<Position>,
 }
 
 #[derive(Debug, Default)]
@@ -61,7 +63,8 @@ impl Drop for Guest {
 impl Rights {
     /// Nobody is there yet; the log was read up to here.
     pub fn new(head: Position) -> Arc<Self> {
-        Arc::new(Self { guests: Mutex::default(), seen: watch::Sender::new(head) })
+        let (seen, forgotten) = (watch::Sender::new(head), watch::Sender::new(head));
+        Arc::new(Self { guests: Mutex::default(), seen, forgotten })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Guests> {
@@ -96,21 +99,28 @@ impl Rights {
 
     /// Somebody stays who was just recognised.
     pub async fn admit(self: &Arc<Self>, app: &App, actor: Actor) -> Result<Standing, AuthError> {
-        let guest = {
-            let mut guests = self.lock();
-            guests.last_id += 1;
-            let id = guests.last_id;
-            let actor = watch::Sender::new(Some(actor));
-            let guest = Arc::new(Guest { id, rights: self.clone(), actor });
-            guests.all.insert(id, Arc::downgrade(&guest));
-            guest
-        };
-        let standing = Standing(guest);
-        standing.confirm(app).await?;
+        let standing = self.enter(actor);
+        let by = in_log(app, actor).await?;
+        // Nothing goes on yet with the rights that the tables gave.
+        standing.put(|_| Some(by))?;
         Ok(standing)
     }
 
+    /// From now on an event that ends the rights is heeded.
+    fn enter(self: &Arc<Self>, actor: Actor) -> Standing {
+        let mut guests = self.lock();
+        guests.last_id += 1;
+        let id = guests.last_id;
+        let guest =
+            Arc::new(Guest { id, rights: self.clone(), actor: watch::Sender::new(Some(actor)) });
+        guests.all.insert(id, Arc::downgrade(&guest));
+        Standing(guest)
+    }
+
     fn apply(&self, event: &RecordedEvent) {
+        if matches!(event.event_type.as_str(), "user.erased" | "social_account.erased") {
+            self.forgotten.send_replace(event.position);
+        }
         let Some(change) = Change::of(event) else { return };
         // The last clone of a guest must not go while the list is locked: it takes itself off it.
         let guests: Vec<_> = self.lock().all.values().filter_map(Weak::upgrade).collect();
@@ -145,29 +155,42 @@ impl Standing {
         has_seen && self.actor().is_some()
     }
 
-    /// The same person shows another token, maybe of another session.
-    pub async fn renew(&self, app: &App, actor: Actor) -> Result<(), AuthError> {
-        self.replace(actor);
-        self.confirm(app).await
+    /// Where in the log somebody was forgotten last: what was read before is not to be shown any more.
+    pub fn forgotten(&self) -> watch::Receiver<Position> {
+        self.0.rights.forgotten.subscribe()
     }
 
-    /// Takes the rights from the log. What is written after this look, the reader of the log will see;
-    /// what was written before, the tables may not have shown.
-    async fn confirm(&self, app: &App) -> Result<(), AuthError> {
-        let Some(actor) = self.actor() else { return Err(AuthError::Invalid) };
-        self.replace(in_log(app, actor).await?);
+    /// The same person shows another token, maybe of another session. Rights that are not those of before
+    /// have ended: what goes on was begun with them, and the reader of the log may not know yet.
+    pub async fn renew(&self, app: &App, actor: Actor) -> Result<(), AuthError> {
+        // First of all, so that the end of this session is heeded from now on.
+        self.change_session(actor)?;
+        self.change_session(in_log(app, actor).await?)
+    }
+
+    /// Goes on in another session, with the same rights or none.
+    fn change_session(&self, to: Actor) -> Result<(), AuthError> {
+        self.put(|before| has_same_rights(before, to).then_some(to))
+    }
+
+    /// Changes whose rights they are. Rights that have ended do not come back.
+    fn put(&self, change: impl FnOnce(Actor) -> Option<Actor>) -> Result<(), AuthError> {
+        self.0.actor.send_if_modified(|actor| {
+            let before = *actor;
+            *actor = before.and_then(change);
+            *actor != before
+        });
         if self.actor().is_some() { Ok(()) } else { Err(AuthError::Invalid) }
     }
+}
 
-    /// Rights that have ended do not come back.
-    fn replace(&self, by: Actor) {
-        self.0.actor.send_if_modified(|actor| {
-            let changes = actor.is_some_and(|actor| actor != by);
-            if changes {
-                *actor = Some(by);
-            }
-            changes
-        });
+/// True of the same user or machine with the same role or scopes, in whichever session.
+fn has_same_rights(one: Actor, other: Actor) -> bool {
+    match (one, other) {
+        (Actor::User { id, role, .. }, Actor::User { id: other, role: others, .. }) => {
+            (id, role) == (other, others)
+        }
+        _ => one == other,
     }
 }
 
@@ -248,10 +271,62 @@ mod tests {
         Change::of(event).is_some_and(|change| change.ends(event.aggregate_id, actor))
     }
 
+    fn user(role: Role, session: Uuid) -> Actor {
+        Actor::User { id: UserId(USER), role, session_id: SessionId(session) }
+    }
+
+    #[test]
+    fn another_token_brings_another_session_but_no_other_rights() {
+        let rights = Rights::new(Position(0));
+        let standing = rights.enter(user(Role::Editor, SESSION));
+        standing.change_session(user(Role::Editor, OTHER)).unwrap();
+        assert_eq!(standing.actor(), Some(user(Role::Editor, OTHER)));
+        // The old session's end is nothing to it any more; the new one's is.
+        rights.apply(&event("session.revoked", SESSION, "{}"));
+        assert!(standing.actor().is_some());
+        rights.apply(&event("session.revoked", OTHER, "{}"));
+        assert_eq!(standing.actor(), None);
+        assert!(standing.change_session(user(Role::Editor, SESSION)).is_err());
+        assert_eq!(standing.actor(), None, "what has ended does not come back");
+    }
+
+    #[test]
+    fn those_who_stay_hear_that_somebody_was_forgotten() {
+        let rights = Rights::new(Position(0));
+        let mut forgotten = rights.enter(user(Role::Editor, SESSION)).forgotten();
+        for (event_type, is_told) in [
+            ("user.erased", true),
+            ("social_account.erased", true),
+            ("user.deactivated", false),
+            ("social_account.disconnected", false),
+        ] {
+            rights.apply(&event(event_type, OTHER, "{}"));
+            assert_eq!(forgotten.has_changed().unwrap(), is_told, "{event_type}");
+            assert_eq!(*forgotten.borrow_and_update(), Position(1));
+        }
+    }
+
+    /// The reader of the log may not have seen yet what the token tells.
+    #[test]
+    fn another_role_or_scope_ends_what_goes_on() {
+        let machine = |scope| {
+            let scopes = Scopes::parse(&[scope]).unwrap();
+            Actor::Service { id: ServiceTokenId(TOKEN), scopes }
+        };
+        for (before, now) in [
+            (user(Role::Admin, SESSION), user(Role::Viewer, SESSION)),
+            (user(Role::Viewer, SESSION), user(Role::Admin, OTHER)),
+            (machine(Scope::Trends), machine(Scope::Pipeline)),
+        ] {
+            let standing = Rights::new(Position(0)).enter(before);
+            assert!(standing.change_session(now).is_err(), "{now:?}");
+            assert_eq!(standing.actor(), None, "{now:?}");
+        }
+    }
+
     #[test]
     fn events_end_the_rights_of_those_whom_they_are_about() {
-        let editor =
-            Actor::User { id: UserId(USER), role: Role::Editor, session_id: SessionId(SESSION) };
+        let editor = user(Role::Editor, SESSION);
         let scopes = Scopes::parse(&[Scope::Trends]).unwrap();
         let machine = Actor::Service { id: ServiceTokenId(TOKEN), scopes };
         #[rustfmt::skip] // One event a line: its payload, whose it is, and whether it ends the rights of the two.

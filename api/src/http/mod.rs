@@ -2,6 +2,7 @@
 
 mod auth;
 mod compress;
+mod detached;
 mod explorer;
 mod graphql;
 mod health;

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use orion_store::testing::database;
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::eventually::{SOON, eventually};
+use crate::log::Records;
 use crate::server::{Server, Settings};
 use crate::websocket::closing_code;
 
@@ -123,7 +125,7 @@ async fn a_socket_lives_longer_than_any_request() {
     let mut socket = server
         .admin()
         .await
-        .subscribe("subscription { trendChanged { position } }", serde_json::json!({}))
+        .subscribe("subscription { trendChanged { position } }", json!({}))
         .await;
     // Twice as long as a connection may be idle.
     idle.drip("").await;
@@ -159,4 +161,50 @@ async fn one_more_than_there_is_room_for_has_to_wait() {
     })
     .await;
     drop(second);
+}
+
+#[tokio::test]
+async fn who_does_not_read_holds_nothing_that_others_wait_for() {
+    const QUERIES: usize = 40;
+    let database = database().await;
+    let server = Server::with(Settings::on(&database.url).with("ORION_DATABASE_POOL", "4")).await;
+    let ada = server.editor("ada").await;
+    let trend = ada.detect_trend("a topic").await;
+    let content = ada.draft_content(&trend, "long").await;
+    let input = json!({ "contentId": content, "scriptBody": "x".repeat(190_000) });
+    ada.mutate("editContent", input, "").await.done();
+    // An answer of these fills the buffers of the connection; the queue is full soon.
+    let long = format!("content(id: \"{content}\") {{ scriptBody trend {{ topic }} }}");
+    let query = format!("{{ a: {long} b: {long} c: {long} d: {long} e: {long} }}");
+    let mut socket = ada.narrow_socket().await;
+    for number in 0..QUERIES {
+        let payload = json!({ "query": query });
+        socket
+            .say(&json!({ "id": number.to_string(), "type": "subscribe", "payload": payload }))
+            .await;
+    }
+    let records = Records::of(&database.url).await;
+    eventually("all that was begun is finished", async || {
+        // Nobody else is hindered.
+        let answer = timeout(SOON, ada.query("{ trends { nodes { topic } } }", json!({}))).await;
+        assert_eq!(answer.expect("an answer")["trends"]["nodes"][0]["topic"], "a topic");
+        let open: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE datname = current_database() AND state LIKE 'idle in transaction%'",
+        )
+        .fetch_one(&records.pool)
+        .await
+        .unwrap();
+        (open == 0).then_some(())
+    })
+    .await;
+    let mut answered = 0;
+    while answered < QUERIES {
+        let message = socket.receive().await.expect("an answer");
+        if message["type"] == "next" {
+            let script = message["payload"]["data"]["e"]["scriptBody"].as_str();
+            assert_eq!(script.map(str::len), Some(190_000));
+            answered += 1;
+        }
+    }
 }

@@ -94,7 +94,7 @@ async fn what_the_protocol_does_not_allow_closes_the_socket_with_its_code() {
     let big = "x".repeat(1_048_577);
     let bobs = bob.token.clone().unwrap();
     let watch = operation("1", WATCH);
-    let after: [(&str, Vec<Message>, u16); 11] = [
+    let after: [(&str, Vec<Message>, u16); 12] = [
         ("no JSON", vec![Message::text("}")], 4400),
         (
             "an operation without a query",
@@ -113,6 +113,7 @@ async fn what_the_protocol_does_not_allow_closes_the_socket_with_its_code() {
             4400,
         ),
         ("complete without a name", vec![frame(&json!({ "type": "complete" }))], 4400),
+        ("a name that is too long", vec![frame(&operation(&"x".repeat(257), WATCH))], 4400),
         ("a name twice", vec![frame(&watch), frame(&watch)], 4409),
         ("init again", vec![frame(&init)], 4429),
         ("a foreign token", vec![frame(&ping_with("x"))], 4403),
@@ -139,7 +140,7 @@ async fn a_long_name_is_told_in_a_short_reason() {
     let database = database().await;
     let server = Server::start(&database.url).await;
     let mut socket = server.viewer("vera").await.socket().await;
-    let watch = operation(&"é".repeat(1_000), WATCH);
+    let watch = operation(&"é".repeat(128), WATCH);
     socket.say(&watch).await;
     socket.say(&watch).await;
     let (_, code, reason) = socket.drained().await;
@@ -252,6 +253,42 @@ async fn a_socket_has_so_many_operations_and_no_more() {
         server.metrics().await.contains("\norion_subscriptions 0\n").then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_socket_s_operations_have_so_many_bytes_and_no_more() {
+    let database = database().await;
+    let server = Server::start(&database.url).await;
+    let ada = server.editor("ada").await;
+    let mut socket = ada.socket().await;
+    // As long as a message may be; a comment costs nothing else.
+    let watch = format!("{WATCH} #{}", "x".repeat(1_048_000));
+    for id in ["1", "2"] {
+        socket.say(&operation(id, &watch)).await;
+    }
+    for id in ["3", "4"] {
+        socket.say(&operation(id, &watch)).await;
+        let refused = socket.receive().await.unwrap();
+        assert_eq!((&refused["type"], &refused["id"]), (&json!("error"), &json!(id)));
+        assert_eq!(refused["payload"][0]["extensions"]["code"], "TOO_MANY_STREAMS", "{refused}");
+    }
+    // Those that were taken go on; one that ends makes room.
+    socket.say(&json!({ "type": "complete", "id": "1" })).await;
+    eventually("there is room again", async || {
+        socket
+            .say(&operation("query", &format!("{{ __typename }} #{}", "x".repeat(1_048_000))))
+            .await;
+        let answer = socket.receive().await.unwrap();
+        if answer["type"] == "error" {
+            return None;
+        }
+        assert_eq!(socket.receive().await, Some(json!({ "type": "complete", "id": "query" })));
+        Some(())
+    })
+    .await;
+    ada.detect_trend("a topic").await;
+    let next = socket.receive().await.unwrap();
+    assert_eq!((&next["type"], &next["id"]), (&json!("next"), &json!("2")));
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use axum::extract::ws::{Message, WebSocket};
 use futures::future::{AbortHandle, Abortable, BoxFuture};
 use futures::stream::{BoxStream, SelectAll, SplitStream};
 use futures::{FutureExt as _, StreamExt as _, stream};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
@@ -24,12 +25,23 @@ use crate::auth::{AuthError, expired};
 use crate::graphql::began::Began;
 use crate::graphql::context::Caller;
 use crate::graphql::error::{coded, internal};
+use crate::http::detached::detached;
 use crate::http::graphql::{execute, kind_of};
 use crate::http::watch::Told;
-use crate::http::{Sender, Shared, bearer_of, caller_with};
+use crate::http::{BODY_MAX, Sender, Shared, bearer_of, caller_with};
 
 /// The most operations that go on over one socket at the same time.
 const STREAMS_MAX: usize = 100;
+
+/// The most bytes of the name that a client gives an operation.
+const ID_BYTES_MAX: usize = 256;
+
+/// How many bytes the operations of one socket may have together: two messages of the largest size,
+/// so that one of them may always follow another.
+const OPERATIONS_BYTES_MAX: usize = 2 * BODY_MAX + 2 * OPERATION_BYTES;
+
+/// What an operation takes beside the message that it came in.
+const OPERATION_BYTES: usize = 1 << 10;
 
 /// How many pings in a row may be unanswered. Between a slow client and its next ping may lie what the
 /// buffers of both systems hold, some megabytes.
@@ -55,6 +67,8 @@ pub struct Conversation<'a> {
     lookup: Option<Lookup>,
     guest: Option<Guest>,
     active: HashMap<String, AbortHandle>,
+    /// What is left of the bytes that operations may have.
+    room: Arc<Semaphore>,
     answers: SelectAll<BoxStream<'static, (String, Option<Arc<Told>>)>>,
 }
 
@@ -84,6 +98,7 @@ impl<'a> Conversation<'a> {
             lookup: None,
             guest: None,
             active: HashMap::new(),
+            room: Arc::new(Semaphore::new(OPERATIONS_BYTES_MAX)),
             answers: SelectAll::new(),
         }
     }
@@ -149,7 +164,8 @@ impl<'a> Conversation<'a> {
                 self.look_up(permit, welcome(self.shared.clone(), self.sender.clone(), token));
                 Ok(())
             }
-            Heard::Subscribe { id, payload } => self.subscribe(permit, id, payload),
+            Heard::Subscribe { id, .. } if id.len() > ID_BYTES_MAX => Err(Close::INVALID),
+            Heard::Subscribe { id, payload } => self.subscribe(permit, id, payload, text.len()),
             Heard::Complete { id } => {
                 if let Some(operation) = self.active.remove(&id) {
                     operation.abort();
@@ -201,20 +217,31 @@ impl<'a> Conversation<'a> {
         permit: OwnedPermit<Message>,
         id: String,
         operation: Operation,
+        bytes: usize,
     ) -> Heeded {
         let guest = self.guest.as_ref().ok_or(Close::UNAUTHORIZED)?;
         if self.active.contains_key(&id) {
             return Err(Close::already_exists(&id));
         }
-        if self.active.len() >= STREAMS_MAX {
-            let error = coded("too many operations on this socket", "TOO_MANY_STREAMS");
+        let refuse = |permit: OwnedPermit<Message>, why: &str| {
+            let error = coded(why, "TOO_MANY_STREAMS");
             permit.send(Said::Error { id: &id, payload: Told::error(error).errors() }.message()?);
-            return Ok(());
+            Ok(())
+        };
+        if self.active.len() >= STREAMS_MAX {
+            return refuse(permit, "too many operations on this socket");
         }
+        let bytes = u32::try_from(bytes + OPERATION_BYTES).map_err(|_| Close::TOO_BIG)?;
+        let Ok(held) = self.room.clone().try_acquire_many_owned(bytes) else {
+            return refuse(permit, "the operations on this socket are too large together");
+        };
         let name = id.clone();
-        let answers = guest.execute(&self.shared, operation.into());
-        let answers =
-            answers.map(Some).chain(stream::iter([None])).map(move |answer| (name.clone(), answer));
+        let answers = guest.execute(&self.shared, operation.into())?;
+        let answers = answers.map(Some).chain(stream::iter([None])).map(move |answer| {
+            // Not given back when the operation ends, but when nothing is kept of it any more.
+            let _ = &held;
+            (name.clone(), answer)
+        });
         let (handle, registration) = AbortHandle::new_pair();
         self.active.insert(id, handle);
         self.answers.push(Abortable::new(answers, registration).boxed());
@@ -253,22 +280,25 @@ impl Guest {
         Self { caller: caller.clone(), standing: standing.clone(), place: None }
     }
 
-    /// The answers of an operation.
-    fn execute(&self, shared: &Shared, mut request: Request) -> BoxStream<'static, Arc<Told>> {
-        let caller = Caller {
-            actor: self.standing.actor().unwrap_or(self.caller.actor),
-            ..self.caller.clone()
-        };
+    /// The answers of an operation, while the guest has rights.
+    fn execute(
+        &self,
+        shared: &Shared,
+        mut request: Request,
+    ) -> Result<BoxStream<'static, Arc<Told>>, Close> {
+        let standing = self.standing.clone();
+        let caller = self.caller.clone();
         if kind_of(&mut request) == Some(OperationType::Subscription) {
-            return shared.watches.clone().watch(request, caller, self.standing.clone()).boxed();
+            return Ok(shared.watches.clone().watch(request, caller, standing).boxed());
         }
+        let caller = Caller { actor: standing.actor().ok_or(Close::FORBIDDEN)?, ..caller };
         let shared = shared.clone();
         let answer = async move {
             let began = Began::default();
             let response = execute(&shared, caller, request.data(began.clone())).await;
             Arc::new(Told::of(response, began.has()))
         };
-        stream::once(answer).boxed()
+        Ok(detached(stream::once(answer)).boxed())
     }
 }
 

@@ -1,9 +1,10 @@
 //! GraphQL over WebSocket, by the protocol graphql-transport-ws.
 //!
-//! Each socket is one task that hears, executes and says. What it says waits in a short queue; while
-//! that is full, nothing more is heard and no stream is asked for its next event. So a client that
-//! reads slowly is served at its own pace, from the log if it falls far behind, and needs no more
-//! memory than one that reads fast.
+//! Each socket is one task that hears and says; what it was asked to do, tasks of their own do. What it
+//! says waits in a short queue; while that is full, nothing more is heard and no stream is asked for its
+//! next event. What goes on is finished, and one answer of each operation waits. So a client that reads
+//! slowly is served at its own pace, from the log if it falls far behind, needs little more memory than
+//! one that reads fast, and holds nothing that others wait for.
 
 mod conversation;
 mod message;

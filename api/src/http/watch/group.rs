@@ -56,18 +56,19 @@ pub enum Next {
 }
 
 impl Group {
-    /// Begins to answer after a position.
+    /// Begins to answer after a position. Keeps nothing from before somebody was `forgotten`.
     pub fn start(
         after: Position,
         answers: BoxStream<'static, Response>,
         run: Run,
         began: Began,
+        forgotten: watch::Receiver<Position>,
     ) -> Self {
         let kept =
             Kept { answers: VecDeque::new(), bytes: 0, since: after, is_over: false, last: None };
         let ring = Arc::new(Ring { kept: Mutex::new(kept), changed: watch::Sender::new(()) });
         let stop = CancellationToken::new();
-        let work = work(Worker(ring.clone()), after, answers, run, began);
+        let work = work(Worker(ring.clone()), after, answers, (run, began), forgotten);
         tokio::spawn(stop.clone().run_until_cancelled_owned(work));
         Self { ring, _working: stop.drop_guard() }
     }
@@ -115,7 +116,19 @@ impl Kept {
         while self.answers.len() > KEPT_MAX
             || (self.bytes > KEPT_BYTES_MAX && self.answers.len() > 1)
         {
-            let Some((oldest, told)) = self.answers.pop_front() else { break };
+            self.drop_oldest();
+        }
+    }
+
+    /// Keeps nothing about events before this one. Who has not taken it is refilled from the log.
+    fn forget_before(&mut self, position: Position) {
+        while self.answers.front().is_some_and(|(oldest, _)| *oldest < position) {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some((oldest, told)) = self.answers.pop_front() {
             self.bytes -= told.json.len();
             self.since = oldest;
         }
@@ -128,6 +141,11 @@ struct Worker(Arc<Ring>);
 impl Worker {
     fn keep(&self, position: Position, told: Told) {
         self.0.lock().keep(position, Arc::new(told));
+        self.0.changed.send_replace(());
+    }
+
+    fn forget_before(&self, position: Position) {
+        self.0.lock().forget_before(position);
         self.0.changed.send_replace(());
     }
 
@@ -152,17 +170,32 @@ async fn work(
     worker: Worker,
     after: Position,
     mut answers: BoxStream<'static, Response>,
-    run: Run,
-    began: Began,
+    (run, began): (Run, Began),
+    mut forgotten: watch::Receiver<Position>,
 ) {
     let mut seen = after;
-    while let Some(response) = answers.next().await {
+    loop {
+        let next = tokio::select! {
+            biased;
+            Ok(()) = forgotten.changed() => {
+                let forgotten = *forgotten.borrow_and_update();
+                worker.forget_before(forgotten);
+                continue;
+            }
+            next = answers.next() => next,
+        };
+        let Some(response) = next else { break };
         let (position, told) = (run.shown(), Told::of(response, began.has()));
         if position <= seen || told.is_void {
             // It is about no event, or shows nothing of it: they come back with the position before it.
             return worker.end(Some(told));
         }
         worker.keep(position, told);
+        // It may have been read before; what is about later events was not.
+        let forgotten = *forgotten.borrow();
+        if position < forgotten {
+            worker.forget_before(forgotten);
+        }
         seen = position;
     }
 }
@@ -209,6 +242,22 @@ mod tests {
             [Some(-10), Some(12), Some(12), Some(15), Some(15)]
         );
         assert!(kept.next(Position(15)).is_none());
+    }
+
+    #[test]
+    fn nothing_is_kept_from_before_somebody_was_forgotten() {
+        let mut kept = kept(10);
+        for position in [12, 15, 18] {
+            kept.keep(Position(position), told(5));
+        }
+        kept.forget_before(Position(16));
+        let after = |kept: &Kept, after| position(kept.next(Position(after)));
+        assert_eq!(kept.bytes, 5);
+        assert_eq!([10, 12, 14, 15].map(|at| after(&kept, at)), [-15, -15, -15, 18].map(Some));
+        kept.forget_before(Position(30));
+        assert_eq!((kept.bytes, kept.answers.len()), (0, 0));
+        assert_eq!(after(&kept, 15), Some(-18));
+        assert_eq!(after(&kept, 18), None, "who has taken it, waits for the next");
     }
 
     #[test]

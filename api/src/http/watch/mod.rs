@@ -17,9 +17,11 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _};
 use metrics::counter;
 use orion_store::Position;
+use tokio::sync::watch;
 
 use self::group::{Group, Next};
 use self::question::{Key, Question};
+use super::detached::detached;
 use super::graphql::{Answer, checked, refusal};
 use crate::auth::rights::Standing;
 use crate::graphql::began::Began;
@@ -105,8 +107,8 @@ impl Watches {
         Arc::new(Self { schema, groups: Mutex::default() })
     }
 
-    /// The answers to a subscription, while the rights of the one who asks last. The end of rights is
-    /// told; that of the caller's token is not looked at.
+    /// The answers to a subscription, with the rights that the one who asks has now, and while they last.
+    /// The end of rights is told; that of the caller's token is not looked at.
     pub fn watch(
         self: Arc<Self>,
         request: Request,
@@ -116,7 +118,14 @@ impl Watches {
         stream! {
             let present = Present::one("orion_subscriptions");
             let mut counted = Counted { _present: present, code: "OK".to_owned() };
-            let mut answers = Box::pin(self.answers(request, caller));
+            let Some(actor) = standing.actor() else {
+                let told = Told::error(rights_have_ended());
+                counted.tell(&told);
+                yield told;
+                return;
+            };
+            let caller = Caller { actor, ..caller };
+            let mut answers = Box::pin(self.answers(request, caller, standing.forgotten()));
             loop {
                 let next = tokio::select! {
                     biased;
@@ -148,6 +157,7 @@ impl Watches {
         self: Arc<Self>,
         request: Request,
         caller: Caller,
+        forgotten: watch::Receiver<Position>,
     ) -> impl Stream<Item = Tell> + Send + 'static {
         stream! {
             let request = match checked(request) {
@@ -178,7 +188,7 @@ impl Watches {
                 yield (None, Told::error(bad_input(ONE_FIELD)));
                 return;
             };
-            let group = self.join(key, &question, &caller, seen);
+            let group = self.join(key, (&question, &caller), seen, forgotten);
             loop {
                 match group.next(seen).await {
                     Next::Told(position, told) => {
@@ -204,7 +214,7 @@ impl Watches {
         }
     }
 
-    /// An execution for one client.
+    /// An execution for one client; what it reads it has read, however slowly the client takes it.
     fn execute(
         &self,
         request: Request,
@@ -213,7 +223,7 @@ impl Watches {
     ) -> impl Stream<Item = Tell> + Send + 'static + use<> {
         let began = Began::default();
         let mut answers = self.begin(request, caller, &run, &began);
-        stream! {
+        detached(stream! {
             let mut seen = None;
             while let Some(response) = answers.next().await {
                 let position = run.shown();
@@ -225,7 +235,7 @@ impl Watches {
                 let position = (is_next && !told.is_void).then_some(position);
                 yield (position, Arc::new(told));
             }
-        }
+        })
     }
 
     fn begin(
@@ -245,7 +255,13 @@ impl Watches {
     }
 
     /// Those who are told the same. The first one brings them about.
-    fn join(&self, key: Key, question: &Question, caller: &Caller, seen: Position) -> Arc<Group> {
+    fn join(
+        &self,
+        key: Key,
+        (question, caller): (&Question, &Caller),
+        seen: Position,
+        forgotten: watch::Receiver<Position>,
+    ) -> Arc<Group> {
         let mut groups = self.lock();
         let found = groups.get(&key).and_then(Weak::upgrade);
         if let Some(group) = found.filter(|group| !group.is_over()) {
@@ -253,7 +269,7 @@ impl Watches {
         }
         let (run, began) = (Run::onward(seen), Began::default());
         let answers = self.begin(question.request(), caller, &run, &began);
-        let group = Arc::new(Group::start(seen, answers, run, began));
+        let group = Arc::new(Group::start(seen, answers, run, began, forgotten));
         groups.retain(|_, group| group.strong_count() > 0);
         groups.insert(key, Arc::downgrade(&group));
         group

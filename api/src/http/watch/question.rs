@@ -5,9 +5,7 @@ use async_graphql::parser::types::{
 };
 use async_graphql::{Name, Request, Variables};
 use orion_commands::Actor;
-use orion_commands::policy::{Area, Reach, reach};
-use orion_domain::values::SessionId;
-use uuid::Uuid;
+use orion_commands::policy::{Action, Area, Reach, allow, reach};
 
 use crate::graphql::limits::parsed;
 
@@ -38,7 +36,8 @@ pub struct Key {
 enum Sight {
     /// All who may ask see the same.
     Same,
-    /// As far as this one, in whichever session.
+    /// As far as this one. Sessions of one user may be shown different things: whether one is the
+    /// session that asks.
     Of(Actor),
 }
 
@@ -79,11 +78,8 @@ impl Question {
             // Its definition and its use: it says where to begin, and nothing else.
             variables.remove(&Name::new(name));
         }
-        let sight = if is_told_to_all(document, root) && is_seen_by_all(actor) {
-            Sight::Same
-        } else {
-            Sight::Of(without_session(*actor))
-        };
+        let is_same = is_told_to_all(document, root, actor);
+        let sight = if is_same { Sight::Same } else { Sight::Of(*actor) };
         Some(Key {
             query: self.query.clone(),
             operation_name: self.operation_name.clone(),
@@ -120,13 +116,17 @@ fn uses(query: &str, variable: &str) -> usize {
     query.match_indices(&named).filter(|(at, _)| ends(&query[at + named.len()..])).count()
 }
 
-/// True when nothing is selected that belongs to anybody: events as admins see them, and what trends
-/// say of themselves. One object down, all other relations lead to what has owners.
-fn is_told_to_all(document: &ExecutableDocument, root: &Field) -> bool {
+/// True when nothing is selected that belongs to anybody, by somebody to whom nothing of it is hidden:
+/// events as those see them who may audit, and what trends say of themselves. One object down, all other
+/// relations lead to what has owners.
+fn is_told_to_all(document: &ExecutableDocument, root: &Field, actor: &Actor) -> bool {
     let set = &root.selection_set.node;
     match root.name.node.as_str() {
-        "events" => has_only_leaves(document, set, None),
-        "trendChanged" => has_only_leaves(document, set, Some("trend")),
+        "events" => allow(actor, Action::Audit).is_ok() && has_only_leaves(document, set, None),
+        "trendChanged" => {
+            reach(actor, Area::Trends) == Reach::All
+                && has_only_leaves(document, set, Some("trend"))
+        }
         _ => false,
     }
 }
@@ -153,25 +153,12 @@ fn has_only_leaves(
     })
 }
 
-/// True of those to whom trends are not partly hidden.
-fn is_seen_by_all(actor: &Actor) -> bool {
-    reach(actor, Area::Trends) == Reach::All
-}
-
-fn without_session(actor: Actor) -> Actor {
-    match actor {
-        Actor::User { id, role, session_id: _ } => {
-            Actor::User { id, role, session_id: SessionId(Uuid::nil()) }
-        }
-        Actor::Anonymous | Actor::Service { .. } | Actor::System => actor,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use orion_domain::values::{Role, UserId};
+    use orion_domain::values::{Role, SessionId, UserId};
     use serde_json::{Value as Json, json};
+    use uuid::Uuid;
 
     fn user(id: u128, role: Role, session: u128) -> Actor {
         let session_id = SessionId(Uuid::from_u128(session));
@@ -209,18 +196,21 @@ mod tests {
     fn those_share_who_see_the_same() {
         let (vera, again) = (user(1, Role::Viewer, 1), user(1, Role::Viewer, 2));
         let (otto, admin) = (user(2, Role::Editor, 3), user(1, Role::Admin, 1));
+        let other_admin = user(4, Role::Admin, 4);
         let same = |query: &str, one: &Actor, other: &Actor| {
             key(query, json!({}), one) == key(query, json!({}), other)
         };
         let contents = "subscription { contentChanged { content { id } } }";
-        assert!(same(contents, &vera, &again), "two sessions of one user");
+        assert!(same(contents, &vera, &vera));
+        let sessions = "subscription { contentChanged { content { createdBy { sessions {
+            nodes { current } } } } } }";
+        assert!(!same(sessions, &vera, &again), "each session is told that it is the one");
         assert!(!same(contents, &vera, &otto));
         assert!(!same(contents, &vera, &admin), "another role sees more");
         for told_to_all in [
             "subscription { trendChanged { position trend { id topic } } }",
             "subscription { trendChanged { ...c } } fragment c on TrendChange { trend { ...t } }
              fragment t on Trend { ... on Trend { topic } }",
-            "subscription { events(after: \"1\") { position payload } }",
         ] {
             assert!(same(told_to_all, &vera, &otto), "{told_to_all}");
         }
@@ -232,6 +222,9 @@ mod tests {
         ] {
             assert!(!same(own, &vera, &otto), "{own}");
         }
+        let events = "subscription { events(after: \"1\") { position payload } }";
+        assert!(same(events, &admin, &other_admin));
+        assert!(!same(events, &vera, &otto), "who may not audit is refused alone");
         let nobody = key("subscription { events { position } }", json!({}), &Actor::Anonymous);
         assert_ne!(nobody, key("subscription { events { position } }", json!({}), &vera));
     }
