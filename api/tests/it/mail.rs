@@ -117,7 +117,7 @@ async fn the_mutations_answer_as_the_contract_says() {
     // Nobody in particular may use a link, and learns nothing of the user.
     let nobody = server.anonymous();
     let other = if second.token().as_bytes()[40] == b'A' { "B" } else { "A" };
-    let mut bent = second.token().to_owned();
+    let mut bent = second.token();
     bent.replace_range(40..41, other);
     for token in ["", "x", &bent] {
         let payload = nobody.mutate("verifyEmail", json!({ "token": token }), "user { id }").await;
