@@ -202,7 +202,7 @@ impl Session {
         let successor_ends = self.0.as_ref().and_then(|state| match steps {
             1 if state.generation > 0 => Some(state.token.expires_at),
             0 | 1 => None,
-            _ => {
+            2.. => {
                 let index = state.replaced.len().checked_sub(steps - 1)?;
                 state.replaced.get(index).map(|(_, expires_at)| *expires_at)
             }

@@ -49,9 +49,7 @@ impl Event {
     }
     /// Its fields. Secrets and personal values are left out.
     async fn payload(&self) -> Json<Value> {
-        // PostgreSQL takes only JSON into the column.
-        let payload = serde_json::from_str(&self.0.payload).unwrap_or_default();
-        Json(orion_domain::event::redacted(payload))
+        Json(self.0.redacted_payload())
     }
     /// Who caused it, by which command, in which request.
     async fn metadata(&self) -> Json<&BTreeMap<String, String>> {
