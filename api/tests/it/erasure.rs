@@ -4,7 +4,6 @@ use orion_store::testing::{TestDatabase, database};
 use serde_json::{Value, json};
 
 use crate::client::Client;
-use crate::eventually::eventually;
 use crate::log::Records;
 use crate::people::id_at;
 use crate::server::{ADMIN_PASSWORD, DataDir, Ended, Server, Settings};
@@ -65,20 +64,6 @@ async fn row(records: &Records, table: &str, column: &str, id: &str) -> Value {
     sqlx::query_scalar(&sql).bind(id).fetch_one(&records.pool).await.unwrap()
 }
 
-/// Waits until the reactor has done everything that is in the log.
-async fn all_done(records: &Records) {
-    eventually("the reactor is done", async || {
-        let checkpoint: i64 = sqlx::query_scalar(
-            "SELECT position FROM reactor_checkpoints WHERE name = 'erase_belongings'",
-        )
-        .fetch_one(&records.pool)
-        .await
-        .unwrap();
-        (checkpoint == records.head().await).then_some(())
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn an_erased_user_is_gone_from_every_server_at_once() {
     let database = database().await;
@@ -118,7 +103,7 @@ async fn an_erased_user_is_gone_from_every_server_at_once() {
     let again = admin.mutate("eraseUser", json!({ "userId": ada_id }), "").await;
     again.refused("USER_ERASED", "userId");
 
-    all_done(&records).await;
+    records.reacted("erase_belongings").await;
     records.assert_projected().await;
     let after = tables(&records).await;
     for clear in CLEAR {
@@ -168,7 +153,7 @@ async fn one_forgets_oneself_and_a_restart_changes_nothing() {
 
     ada.mutate("eraseUser", json!({ "userId": ada_id }), "").await.done();
     ada.ask("{ me { id } }", json!({})).await.fails("UNAUTHENTICATED");
-    all_done(&records).await;
+    records.reacted("erase_belongings").await;
     records.assert_projected().await;
     let before = row(&records, "users", "id", &ada_id).await;
     let server = server.terminate().await.1.start_again().await;

@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use orion_projections::Difference;
 use orion_store::testing::vault;
 use orion_store::{Position, Vault};
-use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use sqlx::{PgPool, Postgres, Transaction};
 
 use crate::eventually::eventually;
 
@@ -28,6 +28,27 @@ impl Records {
     /// The newest position.
     pub async fn head(&self) -> i64 {
         orion_store::log::head(&self.pool).await.unwrap().0
+    }
+
+    /// Waits until a reactor has done everything that is in the log.
+    pub async fn reacted(&self, reactor: &str) {
+        eventually("the reactor is done", async || {
+            let sql = "SELECT position FROM reactor_checkpoints WHERE name = $1";
+            let checkpoint: i64 =
+                sqlx::query_scalar(sql).bind(reactor).fetch_one(&self.pool).await.unwrap();
+            (checkpoint == self.head().await).then_some(())
+        })
+        .await;
+    }
+
+    /// Keeps the tables where they are until the end of the transaction.
+    pub async fn hold_tables(&self) -> Transaction<'static, Postgres> {
+        let mut holding = self.pool.begin().await.unwrap();
+        sqlx::query("SELECT FROM projection.checkpoints FOR UPDATE")
+            .execute(&mut *holding)
+            .await
+            .unwrap();
+        holding
     }
 
     /// True when an event of this aggregate is at this position.

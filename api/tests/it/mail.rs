@@ -33,20 +33,6 @@ async fn verify(server: &Server, token: &str) -> Response {
     http().post(url).json(&json!({ "token": token })).send().await.unwrap()
 }
 
-/// Waits until the reactor has done everything that is in the log.
-async fn all_sent(records: &Records) {
-    eventually("the reactor is done", async || {
-        let checkpoint: i64 = sqlx::query_scalar(
-            "SELECT position FROM reactor_checkpoints WHERE name = 'send_verification'",
-        )
-        .fetch_one(&records.pool)
-        .await
-        .unwrap();
-        (checkpoint == records.head().await).then_some(())
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn a_registration_ends_in_a_verified_address() {
     let (database, sink) = (database().await, Sink::start().await);
@@ -82,7 +68,7 @@ async fn a_registration_ends_in_a_verified_address() {
     .await
     .unwrap();
     assert_eq!(actor, ada_id);
-    all_sent(&records).await;
+    records.reacted("send_verification").await;
     assert_eq!(sink.mails().len(), 1, "one for Ada, none for the admin");
     records.assert_projected().await;
 
@@ -165,14 +151,14 @@ async fn a_server_that_is_killed_after_a_mail_sends_it_once_more_at_most() {
     let records = Records::of(&database.url).await;
     server.anonymous().register("ada").await;
     mail_to(&sink, "ada@example.org").await;
-    all_sent(&records).await;
+    records.reacted("send_verification").await;
     server.anonymous().register("held").await;
     // It has the mail, but has not said so yet.
     mail_to(&sink, "held@example.org").await;
     let killed = server.kill9().await;
     sink.release();
     let _server = killed.start_again().await;
-    all_sent(&records).await;
+    records.reacted("send_verification").await;
     let held = sink.mails_to("held@example.org");
     assert_eq!(held.len(), 2, "{held:?}");
     assert_eq!(held[0].header("Message-ID"), held[1].header("Message-ID"));

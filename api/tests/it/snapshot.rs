@@ -112,11 +112,7 @@ async fn the_position_that_one_field_waits_for_holds_for_all() {
     let trend = ada.detect_trend("t").await;
     let before = records.head().await;
     // While somebody holds the checkpoints, the tables stand still.
-    let mut holding = records.pool.begin().await.unwrap();
-    sqlx::query("SELECT FROM projection.checkpoints FOR UPDATE")
-        .execute(&mut *holding)
-        .await
-        .unwrap();
+    let holding = records.hold_tables().await;
     let input = json!({ "trendId": trend, "score": 0.75 });
     let rescore = ada.mutate("rescoreTrend", input, "");
     let read = async {
@@ -146,11 +142,7 @@ async fn a_run_that_only_the_log_has_can_end() {
     let content = ada.draft_content(&ada.detect_trend("t").await, "c").await;
     let before = records.head().await;
     // While somebody holds the checkpoints, the tables stand still.
-    let mut holding = records.pool.begin().await.unwrap();
-    sqlx::query("SELECT FROM projection.checkpoints FOR UPDATE")
-        .execute(&mut *holding)
-        .await
-        .unwrap();
+    let holding = records.hold_tables().await;
     let written = async |events: i64| {
         let is_there = async || (records.head().await >= before + events).then_some(());
         eventually("the events are written", is_there).await;
