@@ -24,7 +24,7 @@ pub async fn verify(
     let kept = match kept.map(|path| open_kept(path, &keys)).transpose() {
         Ok(kept) => kept,
         Err(error) if error.is::<CheckpointError>() => {
-            println!("the checkpoint kept elsewhere: {error}");
+            say(&format!("the checkpoint kept elsewhere: {error}\n"))?;
             return Ok(false);
         }
         Err(error) => return Err(error),
@@ -107,7 +107,7 @@ pub async fn prove(pool: &PgPool, position: i64) -> Outcome {
             Ok(true)
         }
         Err(error) if error.is_fault() => {
-            println!("{error}");
+            say(&format!("{error}\n"))?;
             Ok(false)
         }
         Err(error) => Err(error.into()),
@@ -123,7 +123,7 @@ pub fn verify_proof(file: &Path, keys: &[LogPublicKey]) -> Outcome {
     let (event, checkpoint) = match proved {
         Ok(proved) => proved,
         Err(error) => {
-            println!("not proved: {error}");
+            say(&format!("not proved: {error}\n"))?;
             return Ok(false);
         }
     };
