@@ -168,21 +168,25 @@ pub struct Verdict {
     pub untold: u64,
 }
 
-/// Keeps the first faults, and counts the rest.
+/// Keeps the faults of the lowest positions, and counts the rest.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
+    /// In order of position; of one position, as they were found.
     kept: Vec<Fault>,
     untold: u64,
 }
 
 impl Faults {
-    /// The most that are told of one kind of search; after so many the log is beyond doubt beyond help.
+    /// The most that are told; after so many the log is beyond doubt beyond help.
     pub const MAX: usize = 100;
 
     pub fn push(&mut self, fault: Fault) {
-        if self.kept.len() < Self::MAX {
-            self.kept.push(fault);
-        } else {
+        let place = self.kept.partition_point(|kept| kept.position() <= fault.position());
+        if place < Self::MAX {
+            self.kept.insert(place, fault);
+        }
+        if self.kept.len() > Self::MAX || place >= Self::MAX {
+            self.kept.truncate(Self::MAX);
             self.untold += 1;
         }
     }
@@ -191,10 +195,33 @@ impl Faults {
         faults.into_iter().for_each(|fault| self.push(fault));
     }
 
+    /// Counts faults that nobody has named.
+    pub fn count(&mut self, more: u64) {
+        self.untold += more;
+    }
+
     /// In order of position, with the number of those that were not kept.
     pub fn in_order(self) -> (Vec<Fault>, u64) {
-        let Self { mut kept, untold } = self;
-        kept.sort_by_key(Fault::position);
-        (kept, untold)
+        (self.kept, self.untold)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_positions_are_kept_whatever_the_order_is() {
+        let changed = |position: i64| Fault::Changed { position: Position(position) };
+        let time = |position: i64| Fault::Time { position: Position(position) };
+        let mut faults = Faults::default();
+        faults.extend((51..=200).map(changed));
+        faults.extend((1..=60).rev().map(time));
+        faults.count(5);
+        let (kept, untold) = faults.in_order();
+        let both = (51..=60).flat_map(|position| [changed(position), time(position)]);
+        let lowest = (1..=50).map(time).chain(both).chain((61..=90).map(changed));
+        assert_eq!(kept, lowest.collect::<Vec<_>>());
+        assert_eq!(untold, 210 - 100 + 5);
     }
 }

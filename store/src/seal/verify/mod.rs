@@ -84,7 +84,7 @@ impl Verification {
             progress(until, Position(head));
         }
         check.end(&mut snapshot, Position(head), sealed).await?;
-        check.faults.extend(sequences(&mut snapshot).await?);
+        sequences(&mut snapshot, &mut check.faults).await?;
         let Check { faults, seals, .. } = check;
         let (faults, untold) = faults.in_order();
         Ok(Verdict { head: Position(head), sealed, seals, faults, untold })
@@ -228,9 +228,9 @@ impl Check<'_> {
 }
 
 /// Each stream counts from 1 without a gap, in the order of positions.
-async fn sequences(snapshot: &mut PgConnection) -> Result<Vec<Fault>, StoreError> {
-    let rows: Vec<(i64, i64, i64)> = sqlx::query_as(
-        "SELECT position, sequence, expected FROM (
+async fn sequences(snapshot: &mut PgConnection, faults: &mut Faults) -> Result<(), StoreError> {
+    let rows: Vec<(i64, i64, i64, i64)> = sqlx::query_as(
+        "SELECT position, sequence, expected, count(*) OVER () FROM (
              SELECT position, sequence, 1 + lag(sequence, 1, 0::bigint) OVER (
                  PARTITION BY aggregate_type, aggregate_id ORDER BY position) AS expected
              FROM events) numbered
@@ -240,10 +240,10 @@ async fn sequences(snapshot: &mut PgConnection) -> Result<Vec<Fault>, StoreError
     .fetch_all(snapshot)
     .await
     .map_err(StoreError::database("numbering the streams"))?;
-    let fault = |(position, found, expected)| Fault::Sequence {
-        position: Position(position),
-        expected,
-        found,
-    };
-    Ok(rows.into_iter().map(fault).collect())
+    let all = rows.first().map_or(0, |(.., all)| all.unsigned_abs());
+    faults.count(all.saturating_sub(rows.len() as u64));
+    for (position, found, expected, _) in rows {
+        faults.push(Fault::Sequence { position: Position(position), expected, found });
+    }
+    Ok(())
 }
