@@ -26,10 +26,14 @@ pub enum Fault {
         /// Which.
         position: Position,
     },
-    /// The event is the one that was sealed, but the stored tree has another hash of it.
+    /// The stored tree lacks hashes of these events, or has other ones. The events are none the worse for it.
     Tree {
-        /// Which.
-        position: Position,
+        /// The level of the hashes' tiles; each covers 256^level events.
+        level: u32,
+        /// The first event that they cover.
+        from: Position,
+        /// The last one.
+        to: Position,
     },
     /// The stream does not have this event at this place.
     Sequence {
@@ -56,6 +60,13 @@ pub enum Fault {
         position: Position,
         /// Why.
         reason: ReadError,
+    },
+    /// Events have not been sealed for a minute and more.
+    Unsealed {
+        /// The first one.
+        from: Position,
+        /// How many there are.
+        count: u64,
     },
     /// The checkpoint is not one of this log.
     Checkpoint {
@@ -88,10 +99,11 @@ impl Fault {
     /// The first position that is in doubt.
     pub fn position(&self) -> Position {
         match self {
-            Self::Missing { from, .. } => *from,
+            Self::Missing { from, .. } | Self::Tree { from, .. } | Self::Unsealed { from, .. } => {
+                *from
+            }
             Self::Extra { position }
             | Self::Changed { position }
-            | Self::Tree { position }
             | Self::Sequence { position, .. }
             | Self::Time { position }
             | Self::Malformed { position }
@@ -113,6 +125,7 @@ impl Fault {
             Self::Time { .. } => "time",
             Self::Malformed { .. } => "malformed",
             Self::Unreadable { .. } => "unreadable",
+            Self::Unsealed { .. } => "unsealed",
             Self::Checkpoint { .. } => "checkpoint",
             Self::Root { .. } => "root",
             Self::CutOff { .. } => "cut_off",
@@ -131,9 +144,12 @@ impl fmt::Display for Fault {
             Self::Missing { to, .. } => write!(f, "the events up to {to} are missing"),
             Self::Extra { .. } => f.write_str("there is one event too many"),
             Self::Changed { .. } => f.write_str("the event is not the one that was sealed"),
-            Self::Tree { .. } => f.write_str(
-                "the event is the one that was sealed, but its hash in seal_tiles is not",
-            ),
+            Self::Tree { level: 0, from, to } if from == to => {
+                f.write_str("the hash of the event in seal_tiles is missing or wrong")
+            }
+            Self::Tree { level, to, .. } => {
+                write!(f, "hashes up to {to} in seal_tiles, level {level}, are missing or wrong")
+            }
             Self::Sequence { expected, found, .. } => {
                 write!(f, "the event is number {found} of its stream and should be {expected}")
             }
@@ -142,10 +158,16 @@ impl fmt::Display for Fault {
                 f.write_str("the event has an id, a time or metadata that Orion never writes")
             }
             Self::Unreadable { reason, .. } => reason.fmt(f),
-            Self::Checkpoint { reason, .. } => write!(f, "the checkpoint of this size: {reason}"),
+            Self::Checkpoint { size, reason } => {
+                write!(f, "the checkpoint in the row of seals with size {size}: {reason}")
+            }
             Self::Root { size, is_kept, .. } => {
                 write!(f, "the events up to {size} are not those of {}", whose(*is_kept))
             }
+            Self::Unsealed { count, .. } => write!(
+                f,
+                "{count} events from here on are not sealed, the first for more than a minute"
+            ),
             Self::CutOff { head, sealed, is_kept } => {
                 write!(f, "the log ends at {head}, before the size {sealed} of {}", whose(*is_kept))
             }
@@ -160,6 +182,8 @@ pub struct Verdict {
     pub head: Position,
     /// The newest seal that a known key has signed; `None` where there is none.
     pub sealed: Option<Checkpoint>,
+    /// How many events are newer than that: nothing of them is signed.
+    pub unsealed: u64,
     /// How many seals there are.
     pub seals: u64,
     /// What is wrong, in order of position; none in a log that is whole.

@@ -9,9 +9,8 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 use super::super::checkpoint::{Checkpoint, CheckpointError, LogPublicKey};
 use super::super::leaf::{STORED_COLUMNS, StoredEvent};
 use super::super::merkle::Hash;
-use super::super::tiles::Tiles;
+use super::super::seals;
 use super::fault::Fault;
-use super::seals;
 use crate::error::StoreError;
 use crate::record::{Position, RecordedEvent};
 use crate::vault::{KeyRing, ReadError, Vault};
@@ -29,8 +28,6 @@ pub(super) struct Reader {
     pub keys: Arc<[LogPublicKey]>,
     /// Opens personal values; without it they stay closed.
     pub vault: Option<Vault>,
-    /// How many leaves the stored tree is asked for; what is beyond was never signed.
-    pub signed: u64,
 }
 
 /// What was read of an event.
@@ -48,8 +45,6 @@ pub(super) type Opened = (Position, Result<Checkpoint, CheckpointError>);
 pub(super) struct Piece {
     /// The events in order.
     pub rows: Vec<Row>,
-    /// The stored tree's hashes of them.
-    pub stored: Tiles,
     /// What is wrong with them, each by itself.
     pub faults: Vec<Fault>,
     /// The seals of these sizes, in order, and what became of their signatures.
@@ -69,13 +64,7 @@ impl Reader {
         ] {
             sqlx::query(sql).execute(&mut *transaction).await.map_err(failed())?;
         }
-        let leaves_from = u64::try_from(after.0).unwrap_or(0).min(self.signed);
-        let leaves_to = u64::try_from(until.0).unwrap_or(0).min(self.signed);
-        let stored = Tiles::for_leaves(&mut transaction, leaves_from, leaves_to)
-            .await
-            .map_err(StoreError::database("reading the tree"))?;
-        let mut piece =
-            Piece { rows: Vec::new(), stored, faults: Vec::new(), seals: VecDeque::new() };
+        let mut piece = Piece { rows: Vec::new(), faults: Vec::new(), seals: VecDeque::new() };
         let mut from = after;
         for to in parts(&mut transaction, after, until).await? {
             let events: Vec<StoredEvent> = sqlx::query_as(&format!(
