@@ -119,9 +119,9 @@ impl Walk {
             group.clear();
             index /= TILE_HASHES;
             stored = self.tiles.hash(level + 1, index);
-            let is_right;
-            (computed, is_right) = judge(of_computed, of_stored, stored);
-            if !is_right {
+            let (right, may_be_right) = judge(of_computed, of_stored, stored);
+            computed = right;
+            if !may_be_right {
                 self.damaged(level + 1, index);
             }
         }
