@@ -17,7 +17,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const ACQUIRE_FOR: Duration = Duration::from_secs(5);
 
 /// A connection that was idle for longer is tried before it is used: the pool tried it when it was given back.
-const TRUST_FOR: Duration = Duration::from_secs(1);
+const TRUST_FOR: Duration = Duration::from_millis(100);
 
 /// How long a statement of the main pool waits for a lock.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
