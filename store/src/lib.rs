@@ -11,6 +11,7 @@ pub mod embedded;
 mod error;
 mod event_store;
 pub mod keys;
+pub mod locks;
 pub mod log;
 mod record;
 mod rotation;

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::keys::{Keys, MasterKeys, fingerprint, fresh_secret, server_key_place};
+use crate::locks;
 use crate::log::{EVENT_COLUMNS, EventRow};
 use crate::record::RecordedEvent;
 use crate::transfer::Holders;
@@ -96,7 +97,8 @@ pub async fn rotate_claims_key(pool: &PgPool, keys: &Keys) -> Result<usize, Stor
     let vault = Vault::new(pool.clone(), keys);
     let fresh = fresh_secret();
     let mut transaction = pool.begin().await.map_err(database())?;
-    sqlx::query("SELECT pg_advisory_xact_lock(7165914211)") // the lock of append_events
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .bind(locks::APPEND)
         .execute(&mut *transaction)
         .await
         .map_err(database())?;

@@ -12,7 +12,7 @@ mod materialize;
 
 use std::time::Duration;
 
-use orion_store::{Position, StoreError, Vault};
+use orion_store::{Position, StoreError, Vault, locks};
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection, Executor as _, PgConnection, PgPool, Postgres};
 
@@ -28,10 +28,7 @@ use crate::progress::{ProgressError, checkpoint};
 /// The schema in which a rebuild works. What is left in it was interrupted.
 const SIDE: &str = "orion_rebuild";
 
-/// The advisory lock of the one rebuild of a database.
-const LOCK: i64 = 7_165_914_216;
-
-/// How often that lock is tried, and how long after each other.
+/// How often the lock of the one rebuild is tried, and how long after each other.
 const LOCK_TRIES: u32 = 20;
 const LOCK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -118,7 +115,7 @@ pub async fn rebuild(
 async fn be_alone(owner: &mut PgConnection) -> Result<(), RebuildError> {
     for _ in 0..LOCK_TRIES {
         let is_alone: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-            .bind(LOCK)
+            .bind(locks::REBUILD)
             .fetch_one(&mut *owner)
             .await?;
         if is_alone {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use orion_projections::{Projector, READ_MODEL, RebuildError, Rebuilt, check, checkpoint, rebuild};
+use orion_store::locks;
 use orion_store::testing::vault;
 use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
@@ -239,9 +240,10 @@ impl World {
                 "SELECT coalesce(bool_or($1 AND pg_terminate_backend(pid)), false) FROM pg_locks
                  WHERE locktype = 'advisory' AND granted
                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                   AND (classid::bigint << 32 | objid::bigint) = 7165914216",
+                   AND (classid::bigint << 32 | objid::bigint) = $2",
             )
             .bind(seen.fetch_add(1, Ordering::Relaxed) >= states)
+            .bind(locks::REBUILD)
             .fetch_one(&self.owner)
             .await
             .unwrap();
@@ -256,7 +258,8 @@ impl World {
 async fn one_at_a_time() {
     let (world, _) = World::projected(5, 20).await;
     let mut other = world.owner.acquire().await.unwrap();
-    sqlx::query("SELECT pg_advisory_lock(7165914216)").execute(&mut *other).await.unwrap();
+    let lock = sqlx::query("SELECT pg_advisory_lock($1)").bind(locks::REBUILD);
+    lock.execute(&mut *other).await.unwrap();
     assert!(matches!(world.rebuild(false).await, Err(RebuildError::Busy)));
 }
 

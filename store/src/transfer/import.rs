@@ -13,6 +13,7 @@ use super::keys::import_keys;
 use super::line::{self, Begin, End, Line};
 use crate::error::StoreError;
 use crate::keys::{MasterKeys, fingerprint, fresh_secret, server_key_place};
+use crate::locks;
 use crate::log::{EVENT_COLUMNS, EventRow};
 use crate::record::{Position, RecordedEvent};
 use crate::seal::{Checkpoint, CheckpointError, Frontier, LogPublicKey, StoredEvent};
@@ -127,7 +128,8 @@ pub async fn import<K: AsyncBufRead + Unpin + Send>(
     let mut owner = PoolConnection::<Postgres>::detach(pool.acquire().await.map_err(failed())?);
     owner.execute("SET ROLE NONE").await.map_err(failed())?;
     let mut transaction = owner.begin().await.map_err(failed())?;
-    sqlx::query("SELECT pg_advisory_xact_lock(7165914211)") // the lock of append_events
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .bind(locks::APPEND)
         .execute(&mut *transaction)
         .await
         .map_err(failed())?;
