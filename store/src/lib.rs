@@ -4,6 +4,7 @@
 //! cqrs-es, [`Embedded`](embedded::Embedded) is a PostgreSQL of Orion's own.
 
 mod append;
+mod claims;
 mod commit;
 mod connect;
 mod database;

@@ -6,21 +6,22 @@ use sha2::{Digest as _, Sha256};
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, Postgres};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
-use uuid::Uuid;
 
-use super::claims::Holders;
 use super::keys::import_keys;
 use super::line::{self, Begin, End, Line};
+use crate::claims::write_claims;
 use crate::error::StoreError;
-use crate::keys::{MasterKeys, fingerprint, fresh_secret, server_key_place};
+use crate::keys::{KeysError, MasterKeys, load_key};
 use crate::locks;
-use crate::log::{EVENT_COLUMNS, EventRow};
-use crate::record::{Position, RecordedEvent};
+use crate::record::Position;
 use crate::seal::{Checkpoint, CheckpointError, Frontier, LogPublicKey, StoredEvent};
 use crate::vault::Vault;
 
 /// How many events are written at a time.
 const WRITE_MAX: usize = 1_000;
+
+/// The nouns that have unique or personal values.
+const CLAIMANTS: [&str; 5] = ["user", "session", "social_account", "provider", "service_token"];
 
 /// The longest line: far above what the server takes for one command.
 const LINE_MAX: u64 = 64 << 20;
@@ -45,6 +46,9 @@ pub enum ImportError {
     /// The file could not be read.
     #[error("reading the file")]
     Read(#[source] std::io::Error),
+    /// The database's own keys do not open.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// Imports come before the first start.
     #[error("the log has events already; a log is imported only into an empty database")]
     NotEmpty,
@@ -88,14 +92,6 @@ pub enum ImportError {
     ForeignKey {
         /// From 1.
         line: u64,
-    },
-    /// Nobody could read these events.
-    #[error("position {position}: the keys that came with the log lack that of {subject}")]
-    NoKey {
-        /// The first event that needs it.
-        position: Position,
-        /// Whose key.
-        subject: Uuid,
     },
 }
 
@@ -176,7 +172,9 @@ pub async fn import<K: AsyncBufRead + Unpin + Send>(
     let imported = tree.end(&end)?;
     set_reactors(&mut transaction, &begin, imported.head).await?;
     destroy_erased(&mut transaction).await?;
-    write_claims(&mut transaction, pool, &masters).await?;
+    let key = load_key(&mut transaction, &masters, "claims").await?;
+    let vault = Vault::of(pool.clone(), masters);
+    write_claims(&mut transaction, &vault, &CLAIMANTS, &key).await?;
     transaction.commit().await.map_err(failed())?;
     owner.execute("ANALYZE events").await.map_err(failed())?;
     owner.close().await.map_err(failed())?;
@@ -382,77 +380,4 @@ async fn destroy_erased(transaction: &mut PgConnection) -> Result<(), StoreError
     .await
     .map_err(StoreError::database("destroying the keys of the erased"))?;
     Ok(())
-}
-
-/// Computes who holds which unique value. It reads every event that is personal, and so finds a key that
-/// did not come with the log.
-async fn write_claims(
-    transaction: &mut PgConnection,
-    pool: &PgPool,
-    masters: &MasterKeys,
-) -> Result<(), ImportError> {
-    let failed = || StoreError::database("computing the claims");
-    let wrapped: Option<String> =
-        sqlx::query_scalar("SELECT wrapped FROM server_keys WHERE name = 'claims'")
-            .fetch_optional(&mut *transaction)
-            .await
-            .map_err(failed())?;
-    let place = server_key_place("claims");
-    let key = if let Some(wrapped) = wrapped {
-        masters.unwrap(&place, &wrapped).map_err(StoreError::from)?
-    } else {
-        let key = fresh_secret();
-        sqlx::query(
-            "INSERT INTO server_keys (name, wrapped, fingerprint) VALUES ('claims', $1, $2)",
-        )
-        .bind(masters.wrap(&place, &key))
-        .bind(fingerprint(&key))
-        .execute(&mut *transaction)
-        .await
-        .map_err(failed())?;
-        key
-    };
-    let vault = Vault::of(pool.clone(), masters.clone());
-    let mut holders = Holders::default();
-    let mut after = (String::new(), String::new(), 0);
-    loop {
-        let events = claimants_after(transaction, &after).await?;
-        let Some(last) = events.last() else { break };
-        after = (last.aggregate_type.clone(), last.aggregate_id.to_string(), last.sequence);
-        let ring = vault.ring_within(transaction, &events).await?;
-        for event in &events {
-            let position = event.position;
-            if let Some(subject) = ring.lacks(event) {
-                return Err(ImportError::NoKey { position, subject });
-            }
-            let fact =
-                ring.read(event).map_err(|source| StoreError::Unreadable { position, source })?;
-            holders.take(fact);
-        }
-        holders.write(transaction, &key).await?;
-    }
-    holders.end();
-    holders.write(transaction, &key).await?;
-    Ok(())
-}
-
-/// The next events of those nouns that have personal or unique values.
-async fn claimants_after(
-    transaction: &mut PgConnection,
-    (noun, id, sequence): &(String, String, i64),
-) -> Result<Vec<RecordedEvent>, StoreError> {
-    let rows: Vec<EventRow> = sqlx::query_as(&format!(
-        "SELECT {EVENT_COLUMNS} FROM events
-         WHERE (aggregate_type, aggregate_id, sequence) > ($1, $2, $3)
-           AND aggregate_type IN ('user', 'session', 'social_account', 'provider', 'service_token')
-         ORDER BY aggregate_type, aggregate_id, sequence LIMIT $4"
-    ))
-    .bind(noun)
-    .bind(id)
-    .bind(sequence)
-    .bind(i64::try_from(WRITE_MAX).unwrap_or(i64::MAX))
-    .fetch_all(transaction)
-    .await
-    .map_err(StoreError::database("reading who holds what"))?;
-    rows.into_iter().map(EventRow::into_event).collect()
 }
