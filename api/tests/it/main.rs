@@ -37,6 +37,7 @@ mod paging;
 mod people;
 mod property;
 mod provider;
+mod rebuild;
 mod refusals;
 mod rest;
 mod resume;
