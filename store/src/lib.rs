@@ -34,7 +34,7 @@ pub use keys::{Keys, KeysError, MasterKeys, OpenError};
 pub use log::Log;
 pub use record::{Fact, Metadata, Position, RecordedEvent, StreamId};
 pub use rotation::{rewrap_keys, rotate_claims_key};
-pub use selection::{Selection, select};
+pub use selection::{Selection, UnknownName, select};
 pub use streams::{StreamRange, StreamReader, ranges};
 pub use tail::Tail;
 pub use vault::{KeyRing, ReadError, Vault};
