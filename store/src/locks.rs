@@ -9,7 +9,8 @@
 /// `migrations/0001_log.sql`, too.
 pub const APPEND: i64 = 7_165_914_211;
 
-/// The leading projector of the documented tables, for as long as its connection lives.
+/// The leading projector of the documented tables, for as long as its connection lives; and an import, until its
+/// end, so that no server works meanwhile.
 pub const READ_MODEL: i64 = 7_165_914_212;
 
 /// The leading projector of notifications, for as long as its connection lives.

@@ -4,6 +4,7 @@
 //! Data keys and server keys never stand in it. They travel in a file of their own (`keys.rs`), wrapped by
 //! the master key; those of the erased have nothing to travel.
 
+mod batch;
 mod export;
 mod import;
 mod keys;
