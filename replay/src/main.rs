@@ -77,6 +77,9 @@ enum Verb {
     Resume {
         /// The projection's name, as `status` shows it.
         projection: String,
+        /// How what was done is told.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
     },
     /// Folds the log and compares every row; prints what differs.
     #[command(after_help = "Example: orion-replay check --format json")]
@@ -119,6 +122,9 @@ enum Verb {
         /// The schema's name; there must be none of it yet.
         #[arg(long)]
         schema: String,
+        /// How what was done is told.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
     },
     /// Writes the log into a file, as `CloudEvents`, one on each line.
     #[command(
@@ -233,17 +239,19 @@ async fn run(args: Args) -> Result<bool, Box<dyn Error>> {
 async fn perform(pool: &PgPool, args: Args) -> Result<bool, Box<dyn Error>> {
     match args.verb {
         Verb::Status { format } => status::status(pool, format).await,
-        Verb::Resume { projection } => verbs::resume(pool, &projection).await,
+        Verb::Resume { projection, format } => verbs::resume(pool, &projection, format).await,
         Verb::Check { show_personal, format } => {
             verbs::check(pool, args.keys.load(&args.data_dir)?, show_personal, format).await
         }
         Verb::Log(options) => log::log(pool, &options).await,
         Verb::Show(show) => show::show(pool, args.keys.load(&args.data_dir)?, &show).await,
         Verb::Rebuild { dry_run, format } => {
-            rebuild::rebuild(pool, args.keys.load(&args.data_dir)?, dry_run, format).await
+            let masters = args.keys.load(&args.data_dir)?;
+            let rebuilt = rebuild::rebuild(pool, masters, dry_run, format).await;
+            rebuilt.or_else(|error| verbs::fault(error, format))
         }
-        Verb::Materialize { at, schema } => {
-            rebuild::materialize(pool, args.keys.load(&args.data_dir)?, at, &schema).await
+        Verb::Materialize { at, schema, format } => {
+            rebuild::materialize(pool, args.keys.load(&args.data_dir)?, at, &schema, format).await
         }
         Verb::Verify { checkpoint, key, format } => {
             let masters = match args.keys.load(&args.data_dir) {

@@ -9,7 +9,7 @@ use sqlx::PgPool;
 
 use crate::Format;
 use crate::moment::Moment;
-use crate::output::{columns, progress_bar, say};
+use crate::output::{columns, done, progress_bar, say};
 use crate::verbs::Outcome;
 
 /// Mends the rows that differ from the log; with `dry_run` only says which tables have some.
@@ -39,7 +39,13 @@ pub async fn rebuild(pool: &PgPool, masters: MasterKeys, dry_run: bool, format: 
 }
 
 /// Writes the documented tables as they were into a new schema.
-pub async fn materialize(pool: &PgPool, masters: MasterKeys, at: Moment, schema: &str) -> Outcome {
+pub async fn materialize(
+    pool: &PgPool,
+    masters: MasterKeys,
+    at: Moment,
+    schema: &str,
+    format: Format,
+) -> Outcome {
     let vault = Vault::of(pool.clone(), masters);
     let position = at.position(pool).await?;
     let bar = progress_bar(position.0.unsigned_abs());
@@ -48,6 +54,9 @@ pub async fn materialize(pool: &PgPool, masters: MasterKeys, at: Moment, schema:
             .await;
     bar.finish_and_clear();
     written?;
-    say(&format!("schema {schema} shows the tables as they were at position {position}\n"))?;
-    Ok(true)
+    done(
+        format,
+        format_args!("schema {schema} shows the tables as they were at position {position}"),
+        &json!({ "schema": schema, "position": position }),
+    )
 }

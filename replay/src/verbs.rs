@@ -2,22 +2,35 @@
 
 use std::error::Error;
 
-use orion_projections::{CheckError, Difference};
+use orion_projections::{CheckError, Difference, RebuildError};
 use orion_store::{MasterKeys, Position, Vault};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::Format;
-use crate::output::{NEW, OLD, say, styled};
+use crate::output::{NEW, OLD, done, say, styled};
 
 /// Whether all is well, or why that cannot be said.
 pub type Outcome = Result<bool, Box<dyn Error>>;
 
 /// Lets a stopped projection go on.
-pub async fn resume(pool: &PgPool, projection: &str) -> Outcome {
-    orion_projections::resume(pool, projection).await?;
-    say(&format!("{projection} goes on\n"))?;
-    Ok(true)
+pub async fn resume(pool: &PgPool, projection: &str, format: Format) -> Outcome {
+    let position = orion_projections::resume(pool, projection).await?;
+    done(
+        format,
+        format_args!("{projection} goes on after position {position}"),
+        &json!({ "projection": projection, "position": position }),
+    )
+}
+
+/// Tells of tables that show what the log does not have, as `check` does: this is a fault that was found, and
+/// no wrong use. Other errors stay what they are.
+pub fn fault(error: Box<dyn Error>, format: Format) -> Outcome {
+    let Some(RebuildError::Check(fault @ CheckError::LogEnds { .. })) = error.downcast_ref() else {
+        return Err(error);
+    };
+    done(format, fault, &json!({ "fault": fault.to_string() }))?;
+    Ok(false)
 }
 
 /// What was compared.
