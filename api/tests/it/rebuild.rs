@@ -44,7 +44,7 @@ async fn a_rebuild_that_is_killed_at_any_moment_harms_nothing() {
     let (mut killed, mut spoiled) = (0, world.spoil().await);
     while killed < KILLS {
         let moment = whole.mul_f64(rand::random());
-        if world.replay(["rebuild"]).is_killed_after(moment).await {
+        if world.replay(["rebuild"]).killed_after(moment).await {
             killed += 1;
         }
         load.goes_on().await;

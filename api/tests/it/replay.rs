@@ -36,10 +36,10 @@ impl Replay {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Kills it after a while, if it has not ended.
-    pub async fn is_killed_after(self, while_: Duration) -> bool {
+    /// Kills it after a time; false if it has ended by itself before.
+    pub async fn killed_after(self, time: Duration) -> bool {
         let mut child = self.spawn();
-        let ended = tokio::time::timeout(while_, child.wait()).await;
+        let ended = tokio::time::timeout(time, child.wait()).await;
         child.kill().await.unwrap();
         ended.is_err()
     }
