@@ -10,8 +10,8 @@ use crate::log::{EVENT_COLUMNS, EventRow};
 use crate::record::{Fact, RecordedEvent};
 use crate::vault::Vault;
 
-/// How many events are read at a time.
-const READ_MAX: i64 = 1_000;
+/// How many events are read at a time: few, for those of a user may have settings of 256 KiB each.
+const READ_MAX: i64 = 200;
 
 /// Where an event stands: aggregate type and id, and sequence.
 type Place = (String, String, i64);
