@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use orion_store::{Access, create_database, open_database};
 use sqlx::PgPool;
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::keys::{MasterKeyError, MasterKeySettings};
 use self::log_keys::{LogKeyError, LogKeySettings};
@@ -31,6 +32,9 @@ const FOUND: u8 = 1;
 
 /// Wrong use, or no database.
 const UNUSABLE: u8 = 2;
+
+/// What shells say of a program that was interrupted.
+const INTERRUPTED: u8 = 130;
 
 /// Reads, checks and repairs what Orion keeps.
 #[derive(Debug, Parser)]
@@ -208,6 +212,10 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::from(FOUND),
         // Whoever reads has enough, as in `log | head`.
         Err(error) if error.is::<Closed>() => ExitCode::SUCCESS,
+        Err(error) if error.is::<Interrupted>() => {
+            eprintln!("orion-replay: {error}");
+            ExitCode::from(INTERRUPTED)
+        }
         Err(error) => unusable(error.as_ref()),
     }
 }
@@ -223,6 +231,7 @@ async fn run(args: Args) -> Result<bool, Box<dyn Error>> {
         clap_complete::generate(shell, &mut command, "orion-replay", &mut std::io::stdout());
         return Ok(true);
     }
+    let interruption = interruption()?;
     let database = if let Verb::Import(import) = &args.verb {
         import.look()?;
         args.keys.load(&args.data_dir)?;
@@ -230,9 +239,30 @@ async fn run(args: Args) -> Result<bool, Box<dyn Error>> {
     } else {
         open_database(args.database_url.clone(), &args.data_dir, args.verb.access()).await?
     };
-    let outcome = perform(&database.pool, args).await;
+    let outcome = tokio::select! {
+        outcome = perform(&database.pool, args) => outcome,
+        () = interruption => Err(Interrupted.into()),
+    };
     database.close().await?;
     outcome
+}
+
+/// Somebody does not want to wait any longer.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+struct Interrupted;
+
+/// Comes when somebody wants the program to end. From this call on a signal does not end it at once: files that are
+/// not whole are removed first, and a PostgreSQL that was started is stopped.
+fn interruption() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
+        }
+    })
 }
 
 /// What needs a database.

@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
 
 use orion_store::testing::{TestDatabase, database};
 use serde_json::{Value, json};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use tempfile::TempDir;
+use tokio::process::Command;
 use uuid::Uuid;
 
 use crate::program::{Program, orion_replay};
@@ -327,6 +330,27 @@ async fn a_disk_that_fills_while_exporting_leaves_no_file() {
         assert!(left.is_empty(), "{left:?}");
     }
     source.export([]).await;
+}
+
+#[tokio::test]
+async fn an_export_that_is_interrupted_leaves_no_file() {
+    let source = Source::new().await;
+    let (events, part) = (source.path("events"), source.folder.path().join("events.part"));
+    // Somebody holds a table that it needs, so that it waits with its file open.
+    let mut holding = PgConnection::connect(source.world.url()).await.unwrap();
+    holding.execute("BEGIN; LOCK TABLE reactor_checkpoints").await.unwrap();
+    let mut program = source.world.orion_replay(["export", &events]);
+    let mut child = program.command().stderr(Stdio::null()).spawn().unwrap();
+    let mut looks = tokio::time::interval(Duration::from_millis(20));
+    while !part.exists() {
+        looks.tick().await;
+        assert!(child.try_wait().unwrap().is_none(), "it has ended");
+    }
+    let id = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+    assert_eq!(child.wait().await.unwrap().code(), Some(130));
+    holding.close().await.unwrap();
+    assert!(!part.exists() && !Path::new(&events).exists());
 }
 
 #[tokio::test]
