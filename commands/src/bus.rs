@@ -87,7 +87,7 @@ impl Bus {
         };
         for attempt in 1..=ATTEMPTS_MAX {
             let command_id = receipt.as_ref().map_or_else(Uuid::now_v7, |(key, _)| key.command_id);
-            let mut unit = Unit::new(&self.store, envelope, command_id);
+            let mut unit = Unit::new(&self.store, envelope, command_id, attempt);
             use_case.decide(&mut unit).await?;
             let (mut commit, snapshots, verdict) = unit.into_parts();
             let ids = use_case.ids();

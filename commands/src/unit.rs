@@ -67,7 +67,7 @@ impl<A: Governed> UseCase for Single<A> {
 
     async fn decide(&self, unit: &mut Unit<'_>) -> Result<(), CommandError> {
         A::check_references(unit, &self.command).await?;
-        let mut loaded = unit.load_to_change::<A>(self.id).await?;
+        let mut loaded = unit.load_to_command::<A>(self.id, &self.command).await?;
         unit.handle(&mut loaded, self.command.clone()).await
     }
 
@@ -88,6 +88,7 @@ impl<A: Governed> UseCase for Single<A> {
 pub struct Unit<'a> {
     store: &'a EventStore,
     envelope: &'a Envelope,
+    attempt: usize,
     commit: Commit,
     snapshots: Vec<Snapshot>,
     verdict: Option<Refusal>,
@@ -98,9 +99,15 @@ pub(crate) type Snapshot =
     Box<dyn FnOnce(EventStore) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 impl<'a> Unit<'a> {
-    pub(crate) fn new(store: &'a EventStore, envelope: &'a Envelope, command_id: Uuid) -> Self {
+    /// `attempt` counts from 1 how often the use case is decided.
+    pub(crate) fn new(
+        store: &'a EventStore,
+        envelope: &'a Envelope,
+        command_id: Uuid,
+        attempt: usize,
+    ) -> Self {
         let commit = Commit::new(envelope.metadata(command_id));
-        Self { store, envelope, commit, snapshots: Vec::new(), verdict: None }
+        Self { store, envelope, attempt, commit, snapshots: Vec::new(), verdict: None }
     }
 
     /// Who acts.
@@ -129,7 +136,7 @@ impl<'a> Unit<'a> {
         if may_touch(self.actor(), A::AREA, A::owner_of(&loaded)) || !loaded.aggregate.exists() {
             Ok(loaded)
         } else {
-            Ok(Loaded { id, version: 0, aggregate: A::default() })
+            Ok(Loaded::empty(id))
         }
     }
 
@@ -143,6 +150,21 @@ impl<'a> Unit<'a> {
             }
             Some(_) | None => Ok(loaded),
         }
+    }
+
+    /// The same for a command that may begin the aggregate: that is tried without a look. Where it is there
+    /// already, the append says so, and the next attempt looks.
+    async fn load_to_command<A: Governed>(
+        &self,
+        id: Uuid,
+        command: &A::Command,
+    ) -> Result<Loaded<A>, CommandError> {
+        let empty = A::default();
+        let begins = || empty.decide(command.clone()).is_ok_and(|events| !events.is_empty());
+        if self.attempt == 1 && begins() {
+            return Ok(Loaded::empty(id));
+        }
+        self.load_to_change(id).await
     }
 
     /// Lets the commit fail if an aggregate that was only looked at has changed by then.

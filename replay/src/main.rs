@@ -291,7 +291,14 @@ async fn perform(pool: &PgPool, args: Args) -> Result<bool, Box<dyn Error>> {
             let keys = args.log_keys.load(&args.data_dir, key.as_deref())?;
             seals::verify(pool, keys, masters, checkpoint.as_deref(), format).await
         }
-        Verb::Prove { position } => seals::prove(pool, position).await,
+        Verb::Prove { position } => {
+            let keys = match args.log_keys.load(&args.data_dir, None) {
+                // Whoever verifies the proof has one.
+                Err(LogKeyError::Missing { .. }) => Vec::new(),
+                keys => keys?,
+            };
+            seals::prove(pool, &keys, position).await
+        }
         Verb::Export(export) => transfer::export(pool, &export).await,
         Verb::Import(import) => {
             let log_keys = match args.log_keys.load(&args.data_dir, import.key.as_deref()) {

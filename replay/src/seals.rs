@@ -24,7 +24,7 @@ pub async fn verify(
     let kept = match kept.map(|path| open_kept(path, &keys)).transpose() {
         Ok(kept) => kept,
         Err(error) if error.is::<CheckpointError>() => {
-            println!("the checkpoint kept elsewhere: {error}");
+            say(&format!("the checkpoint kept elsewhere: {error}\n"))?;
             return Ok(false);
         }
         Err(error) => return Err(error),
@@ -61,7 +61,7 @@ fn open_kept(path: &Path, keys: &[LogPublicKey]) -> Result<Checkpoint, Box<dyn E
 }
 
 fn text(verdict: &Verdict, has_kept: bool) -> String {
-    let Verdict { head, sealed, seals, faults, untold } = verdict;
+    let Verdict { head, sealed, unsealed, seals, faults, untold } = verdict;
     let mut text = String::new();
     for fault in faults {
         // Writing to a string does not fail.
@@ -73,6 +73,9 @@ fn text(verdict: &Verdict, has_kept: bool) -> String {
     let _ = writeln!(text, "head         {head}");
     let size = sealed.map_or(0, |sealed| sealed.size);
     let _ = writeln!(text, "sealed       {size}");
+    if *unsealed > 0 {
+        let _ = writeln!(text, "unsealed     {unsealed} events, of which nothing is signed yet");
+    }
     if let Some(sealed) = sealed {
         let _ = writeln!(text, "root         {}", sealed.root_text());
     }
@@ -88,7 +91,7 @@ fn text(verdict: &Verdict, has_kept: bool) -> String {
     text
 }
 
-fn as_json(Verdict { head, sealed, seals, faults, untold }: &Verdict) -> Value {
+fn as_json(Verdict { head, sealed, unsealed, seals, faults, untold }: &Verdict) -> Value {
     let faults: Vec<Value> = faults
         .iter()
         .map(|fault| {
@@ -96,18 +99,25 @@ fn as_json(Verdict { head, sealed, seals, faults, untold }: &Verdict) -> Value {
         })
         .collect();
     let sealed = sealed.map(|sealed| json!({ "size": sealed.size, "root": sealed.root_text() }));
-    json!({ "head": head, "sealed": sealed, "checkpoints": seals, "faults": faults, "untold": untold })
+    json!({
+        "head": head,
+        "sealed": sealed,
+        "unsealed": unsealed,
+        "checkpoints": seals,
+        "faults": faults,
+        "untold": untold,
+    })
 }
 
 /// Prints the proof of an event.
-pub async fn prove(pool: &PgPool, position: i64) -> Outcome {
-    match orion_store::seal::prove(pool, Position(position)).await {
+pub async fn prove(pool: &PgPool, keys: &[LogPublicKey], position: i64) -> Outcome {
+    match orion_store::seal::prove(pool, keys, Position(position)).await {
         Ok(proof) => {
             say(&format!("{}\n", proof.text()?))?;
             Ok(true)
         }
         Err(error) if error.is_fault() => {
-            println!("{error}");
+            say(&format!("{error}\n"))?;
             Ok(false)
         }
         Err(error) => Err(error.into()),
@@ -123,7 +133,7 @@ pub fn verify_proof(file: &Path, keys: &[LogPublicKey]) -> Outcome {
     let (event, checkpoint) = match proved {
         Ok(proved) => proved,
         Err(error) => {
-            println!("not proved: {error}");
+            say(&format!("not proved: {error}\n"))?;
             return Ok(false);
         }
     };

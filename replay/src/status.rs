@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::Format;
+use crate::output::say;
 use crate::verbs::Outcome;
 
 /// A projection's place in the log.
@@ -44,36 +45,37 @@ pub async fn status(pool: &PgPool, format: Format) -> Outcome {
     };
     let projections: Vec<Projection> = checkpoints.into_iter().map(projection).collect();
     let cut = is_cut.then(|| format!("the log ends at {head}, before the sealed size {sealed}"));
-    match format {
-        Format::Text => print_text(head, sealed, cut.as_deref(), &projections),
-        Format::Json => println!("{:#}", as_json(head, sealed, cut.as_deref(), &projections)),
-    }
+    let said = match format {
+        Format::Text => as_text(head, sealed, cut.as_deref(), &projections),
+        Format::Json => format!("{:#}\n", as_json(head, sealed, cut.as_deref(), &projections)),
+    };
+    say(&said)?;
     let is_well =
         |projection: &Projection| projection.error.is_none() && projection.fault.is_none();
     Ok(!is_cut && projections.iter().all(is_well))
 }
 
-fn print_text(head: Position, sealed: Position, cut: Option<&str>, projections: &[Projection]) {
-    println!("head        {head}");
-    println!("sealed      {sealed}");
-    if let Some(cut) = cut {
-        println!("fault       {cut}");
-    }
+fn as_text(
+    head: Position,
+    sealed: Position,
+    cut: Option<&str>,
+    projections: &[Projection],
+) -> String {
+    let mut lines = vec![format!("head        {head}"), format!("sealed      {sealed}")];
+    lines.extend(cut.map(|cut| format!("fault       {cut}")));
     for Projection { name, position, lag, error, fault } in projections {
-        println!("projection  {name}");
-        println!("position    {position}");
-        println!("lag         {lag}");
-        match error {
-            None => println!("status      running"),
-            Some(error) => {
-                println!("status      stopped");
-                println!("error       {error}");
-            }
-        }
-        if let Some(fault) = fault {
-            println!("fault       {fault}");
-        }
+        let status = if error.is_some() { "stopped" } else { "running" };
+        lines.extend([
+            format!("projection  {name}"),
+            format!("position    {position}"),
+            format!("lag         {lag}"),
+            format!("status      {status}"),
+        ]);
+        lines.extend(error.as_ref().map(|error| format!("error       {error}")));
+        lines.extend(fault.as_ref().map(|fault| format!("fault       {fault}")));
     }
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 fn as_json(

@@ -16,6 +16,9 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// How long a request waits for a connection before it fails.
 const ACQUIRE_FOR: Duration = Duration::from_secs(5);
 
+/// A connection that was idle for longer is tried before it is used: the pool tried it when it was given back.
+const TRUST_FOR: Duration = Duration::from_secs(1);
+
 /// How long a statement of the main pool waits for a lock.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -119,6 +122,16 @@ async fn pool(
     PgPoolOptions::new()
         .max_connections(size)
         .acquire_timeout(ACQUIRE_FOR)
+        // A round trip before every statement would cost as much as most statements do.
+        .test_before_acquire(false)
+        .before_acquire(|connection, idle| {
+            Box::pin(async move {
+                if idle.idle_for > TRUST_FOR {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .after_connect(move |connection, _| {
             let set_role = set_role.clone();
             Box::pin(async move {

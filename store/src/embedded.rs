@@ -35,7 +35,7 @@ const DATABASE: &str = "orion";
 const CONNECT_WAIT: Duration = Duration::from_secs(30);
 
 /// What a server for one Orion needs beyond PostgreSQL's defaults.
-const SETTINGS: [&str; 3] = [
+pub(crate) const SETTINGS: [&str; 3] = [
     // The pools of a server, of orion-replay and of a psql or two.
     "max_connections=200",
     // The head of the log and the indexes of the read model stay in memory.

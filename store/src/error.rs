@@ -64,15 +64,6 @@ pub enum StoreError {
         /// The user, social account or provider.
         subject: uuid::Uuid,
     },
-    /// cqrs-es could not read a stream.
-    #[error("reading the stream {stream}")]
-    Stream {
-        /// Aggregate type and id.
-        stream: String,
-        /// What postgres-es says.
-        #[source]
-        source: cqrs_es::persist::PersistenceError,
-    },
     /// An event could not be written as JSON.
     #[error("encoding an event")]
     Encode(#[from] serde_json::Error),

@@ -9,6 +9,7 @@ use orion_domain::values::Ciphertext;
 use orion_domain::{AggregateRoot, event};
 use postgres_es::PostgresEventRepository;
 use serde_json::Value;
+use sqlx::types::Json;
 use tracing::warn;
 use uuid::Uuid;
 
@@ -20,7 +21,8 @@ use crate::vault::{KeyRing, Place, ReadError, SealingKey};
 /// A snapshot is written each time a stream has grown by this many events.
 pub const SNAPSHOT_EVERY: i64 = 100;
 
-/// Reads streams through postgres-es, appends through the group commit.
+/// Loads streams in one statement each, appends through the group commit; postgres-es reads for the
+/// contract of cqrs-es.
 #[derive(Clone)]
 pub struct EventStore {
     log: Log,
@@ -36,6 +38,28 @@ pub struct Loaded<A> {
     pub version: i64,
     /// The state.
     pub aggregate: A,
+}
+
+/// What is read of a stream: its snapshot, without a type, or an event.
+#[derive(sqlx::FromRow)]
+struct StreamRow {
+    sequence: i64,
+    event_type: Option<String>,
+    event_version: Option<String>,
+    payload: Json<Value>,
+}
+
+/// A state as it was kept, personal values sealed.
+struct StoredSnapshot {
+    version: i64,
+    state: Value,
+}
+
+impl<A: AggregateRoot> Loaded<A> {
+    /// An aggregate whose stream is empty.
+    pub fn empty(id: Uuid) -> Self {
+        Self { id, version: 0, aggregate: A::default() }
+    }
 }
 
 impl<A: AggregateRoot> AggregateContext<A> for Loaded<A> {
@@ -58,16 +82,65 @@ impl EventStore {
 
     /// The state of an aggregate: its newest snapshot that still fits, and the events since.
     pub async fn load<A: AggregateRoot>(&self, id: Uuid) -> Result<Loaded<A>, StoreError> {
-        let mut loaded = match self.snapshot::<A>(id).await {
-            Some(snapshot) => snapshot,
-            None => Loaded { id, version: 0, aggregate: A::default() },
-        };
-        let last = usize::try_from(loaded.version).unwrap_or_default();
-        let events = self
-            .repository
-            .get_last_events::<A>(&id.to_string(), last)
-            .await
-            .map_err(|source| StoreError::Stream { stream: stream_name::<A>(id), source })?;
+        let (snapshot, events) = self.read::<A>(id, Some(A::SNAPSHOT_SHAPE)).await?;
+        let Some(snapshot) = snapshot else { return self.folded(Loaded::empty(id), events).await };
+        match self.open_snapshot::<A>(id, snapshot).await {
+            Some(loaded) => self.folded(loaded, events).await,
+            None => {
+                let (_, events) = self.read::<A>(id, None).await?;
+                self.folded(Loaded::empty(id), events).await
+            }
+        }
+    }
+
+    /// The snapshot of this shape, if it is wanted, and the events since; all in one statement.
+    async fn read<A: AggregateRoot>(
+        &self,
+        id: Uuid,
+        shape: Option<i32>,
+    ) -> Result<(Option<StoredSnapshot>, Vec<SerializedEvent>), StoreError> {
+        let rows: Vec<StreamRow> = sqlx::query_as(
+            "WITH snapshot AS (
+                 SELECT last_sequence, payload FROM snapshots
+                 WHERE aggregate_type = $1 AND aggregate_id = $2 AND current_snapshot = $3
+             )
+             SELECT last_sequence AS sequence, NULL AS event_type, NULL AS event_version, payload FROM snapshot
+             UNION ALL
+             SELECT sequence, event_type, event_version, payload FROM events
+             WHERE aggregate_type = $1 AND aggregate_id = $2
+               AND sequence > coalesce((SELECT last_sequence FROM snapshot), 0)
+             ORDER BY sequence",
+        )
+        .bind(A::TYPE)
+        .bind(id.to_string())
+        .bind(shape.map(i64::from))
+        .fetch_all(self.log.pool())
+        .await
+        .map_err(StoreError::database("reading a stream"))?;
+        let mut snapshot = None;
+        let mut events = Vec::with_capacity(rows.len());
+        for StreamRow { sequence, event_type, event_version, payload: Json(payload) } in rows {
+            match event_type.zip(event_version) {
+                None => snapshot = Some(StoredSnapshot { version: sequence, state: payload }),
+                Some((event_type, event_version)) => events.push(SerializedEvent::new(
+                    id.to_string(),
+                    usize::try_from(sequence).unwrap_or_default(),
+                    A::TYPE.to_owned(),
+                    event_type,
+                    event_version,
+                    payload,
+                    Value::Null,
+                )),
+            }
+        }
+        Ok((snapshot, events))
+    }
+
+    async fn folded<A: AggregateRoot>(
+        &self,
+        mut loaded: Loaded<A>,
+        events: Vec<SerializedEvent>,
+    ) -> Result<Loaded<A>, StoreError> {
         let ring = self.ring::<A>(&events).await?;
         for event in events {
             loaded.version = i64::try_from(event.sequence).unwrap_or(i64::MAX);
@@ -172,15 +245,12 @@ impl EventStore {
         }
     }
 
-    async fn snapshot<A: AggregateRoot>(&self, id: Uuid) -> Option<Loaded<A>> {
-        let found = self.repository.get_snapshot::<A>(&id.to_string()).await;
-        let snapshot = found
-            .inspect_err(|error| warn!(%error, aggregate_type = A::TYPE, %id, "snapshot not read"))
-            .ok()??;
-        if i64::try_from(snapshot.current_snapshot) != Ok(i64::from(A::SNAPSHOT_SHAPE)) {
-            return None;
-        }
-        let mut state = snapshot.aggregate;
+    /// The state in a snapshot; `None` where it cannot be read, and the events have to do.
+    async fn open_snapshot<A: AggregateRoot>(
+        &self,
+        id: Uuid,
+        StoredSnapshot { version, mut state }: StoredSnapshot,
+    ) -> Option<Loaded<A>> {
         if event::is_personal(A::TYPE) {
             let opened = async {
                 let ring = self.log.vault().ring_of_payloads([&state]).await?;
@@ -195,16 +265,8 @@ impl EventStore {
         }
         let aggregate: A = serde_json::from_value(state).ok()?;
         // `null` reads as an aggregate that was never made, which no snapshot is of.
-        if !aggregate.exists() {
-            return None;
-        }
-        let version = i64::try_from(snapshot.current_sequence).ok()?;
-        Some(Loaded { id, version, aggregate })
+        aggregate.exists().then_some(Loaded { id, version, aggregate })
     }
-}
-
-fn stream_name<A: AggregateRoot>(id: Uuid) -> String {
-    format!("{} {id}", A::TYPE)
 }
 
 fn place<A: AggregateRoot>(id: impl Display, kind: String, version: String) -> Place {

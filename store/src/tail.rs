@@ -9,8 +9,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use metrics::counter;
-use sqlx::PgPool;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgListener;
+use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -143,25 +144,39 @@ impl Tail {
 
     async fn follow(self, sender: watch::Sender<Position>) {
         loop {
-            match self.read_new(&sender).await {
-                Ok(()) => {
-                    let _ = tokio::time::timeout(POLL_EVERY, self.wake.notified()).await;
-                }
-                Err(error) => {
-                    warn!(error = &error as &dyn std::error::Error, "the tail cannot read the log");
-                    tokio::time::sleep(POLL_EVERY).await;
-                }
-            }
+            let error = self.read_on(&sender).await;
+            warn!(error = &error as &dyn std::error::Error, "the tail cannot read the log");
+            tokio::time::sleep(POLL_EVERY).await;
         }
     }
 
-    async fn read_new(&self, sender: &watch::Sender<Position>) -> Result<(), StoreError> {
+    /// Reads what is new, as often as there is something; ends only with an error.
+    async fn read_on(&self, sender: &watch::Sender<Position>) -> StoreError {
+        // Its own, beside the pool's: the pool tests each connection that it gets back.
+        let mut connection = match self.pool.acquire().await {
+            Ok(connection) => PoolConnection::<Postgres>::detach(connection),
+            Err(error) => return StoreError::database("connecting to read the log")(error),
+        };
+        loop {
+            if let Err(error) = self.read_new(&mut connection, sender).await {
+                return error;
+            }
+            let _ = tokio::time::timeout(POLL_EVERY, self.wake.notified()).await;
+        }
+    }
+
+    async fn read_new(
+        &self,
+        connection: &mut PgConnection,
+        sender: &watch::Sender<Position>,
+    ) -> Result<(), StoreError> {
         loop {
             let seen = self.head();
-            let events = read(&self.pool, seen, READ_MAX).await?;
+            let events = read(&mut *connection, seen, READ_MAX).await?;
             let Some(newest) = events.last().map(|event| event.position) else {
                 return Ok(());
             };
+            let is_all = i64::try_from(events.len()).is_ok_and(|read| read < READ_MAX);
             {
                 let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
                 for event in events {
@@ -169,6 +184,9 @@ impl Tail {
                 }
             }
             sender.send_replace(newest);
+            if is_all {
+                return Ok(());
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! ends. `ORION_TEST_DATABASE_URL` (a superuser's login) uses a server instead. Everything here
 //! panics when it fails: a test has no use for the error.
 
+pub mod bench;
 mod cluster;
 mod earlier;
 mod server;

@@ -38,7 +38,7 @@ pub enum Kind {
 }
 
 /// Every figure with its kind and meaning. Names are for ever: dashboards and alerts know them.
-pub const FIGURES: [(&str, Kind, &str); 35] = [
+pub const FIGURES: [(&str, Kind, &str); 36] = [
     ("orion_build_info", Kind::Gauge, "1, with the version of the program"),
     ("orion_http_requests_total", Kind::Counter, "Answered requests by method, route and status"),
     ("orion_http_request_duration_seconds", Kind::Seconds, "Time to the head of the answer"),
@@ -68,6 +68,7 @@ pub const FIGURES: [(&str, Kind, &str); 35] = [
     ("orion_seal_lag_events", Kind::Gauge, "Events that no checkpoint covers yet"),
     ("orion_sealer_stopped", Kind::Gauge, "1 when this server refuses to seal the log as it is"),
     ("orion_seal_duration_seconds", Kind::Seconds, "Time to seal one batch of events"),
+    ("orion_seal_trees_mended_total", Kind::Counter, "Stored trees that were computed anew"),
     ("orion_database_up", Kind::Gauge, "1 when the database has answered this look"),
     ("orion_database_connections", Kind::Gauge, "Connections of the main pool by state"),
     ("orion_database_connections_max", Kind::Gauge, "The most connections of the main pool"),

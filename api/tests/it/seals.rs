@@ -170,38 +170,94 @@ async fn a_server_with_another_key_does_not_seal_and_says_so_once() {
     assert_eq!(verdict.faults, []);
 }
 
+/// What only a superuser may do, with the triggers off.
+async fn tamper(records: &Records, sql: &str) {
+    let sql = format!("BEGIN; SET LOCAL session_replication_role = replica; {sql}; COMMIT");
+    sqlx::raw_sql(&sql).execute(&records.pool).await.unwrap();
+}
+
+/// Waits until the sealer is stopped (1) or is not (0).
+async fn is_stopped(server: &Server, figure: u8) {
+    let figure = format!("\norion_sealer_stopped {figure}\n");
+    eventually("the sealer's figure changes", async || {
+        server.metrics().await.contains(&figure).then_some(())
+    })
+    .await;
+}
+
+/// Changes the stored hash of the first event.
+const BEND: &str = "UPDATE seal_tiles SET hashes = sha256('x') || substr(hashes, 33) WHERE (level, index) = (0, 0)";
+
 #[tokio::test]
-async fn nothing_is_signed_over_hashes_that_somebody_has_changed() {
+async fn a_damaged_tree_is_computed_anew() {
+    let database = database().await;
+    let server = Server::start(&database.url).await;
+    let records = Records::of(&database.url).await;
+    let ada = server.editor("ada").await;
+    all_sealed(&server, &records).await;
+    tamper(&records, BEND).await;
+    ada.detect_trend("sealed").await;
+    all_sealed(&server, &records).await;
+    verify(&records).await;
+    let said = server.stderr();
+    assert_eq!(said.matches("the stored tree was damaged").count(), 1, "{said}");
+    let metrics = server.metrics().await;
+    assert!(metrics.contains("\norion_seal_trees_mended_total 1\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn nothing_is_signed_over_what_somebody_has_changed() {
     let database = database().await;
     let server = Server::start(&database.url).await;
     let records = Records::of(&database.url).await;
     let ada = server.editor("ada").await;
     let sealed = all_sealed(&server, &records).await;
-    let run = async |sql: &str| sqlx::raw_sql(sql).execute(&records.pool).await.unwrap();
-    run("CREATE TABLE as_it_was AS SELECT * FROM seal_tiles;
-         UPDATE seal_tiles SET hashes = sha256('x') || substr(hashes, 33)")
-    .await;
+    let change =
+        "UPDATE events SET recorded_at = recorded_at - interval '1 day' WHERE position = 1";
+    tamper(&records, &format!("{BEND}; {change}")).await;
     ada.detect_trend("not sealed").await;
-    let stopped = async |figure: u8| {
-        let figure = format!("\norion_sealer_stopped {figure}\n");
-        eventually("the sealer's figure changes", async || {
-            server.metrics().await.contains(&figure).then_some(())
-        })
-        .await;
-    };
-    stopped(1).await;
+    is_stopped(&server, 1).await;
     assert_eq!(checkpoint(&server).await, Some(sealed));
     let line = format!("the log cannot be sealed after position {}", sealed.size);
     assert!(server.stderr().contains(&line), "{}", server.stderr());
 
-    run("UPDATE seal_tiles t SET hashes = w.hashes FROM as_it_was w
-         WHERE (t.level, t.index) = (w.level, w.index)")
-    .await;
+    tamper(&records, &change.replace(" - ", " + ")).await;
     all_sealed(&server, &records).await;
-    stopped(0).await;
+    is_stopped(&server, 0).await;
     verify(&records).await;
     let said = server.stderr();
     for once in ["sealer leads", "sealer stopped", "the log is sealed again"] {
         assert_eq!(said.matches(once).count(), 1, "{once}: {said}");
     }
+}
+
+/// As docs/operations.md tells it.
+#[tokio::test]
+async fn a_forged_row_is_named_and_can_be_deleted() {
+    let database = database().await;
+    let first = Server::start(&database.url).await;
+    let records = Records::of(&database.url).await;
+    all_sealed(&first, &records).await;
+    first.terminate().await;
+    let forge = "INSERT INTO seals (size, root, checkpoint)
+                 SELECT 1000000000000, root, checkpoint FROM seals ORDER BY size DESC LIMIT 1";
+    tamper(&records, forge).await;
+
+    let server = Server::start(&database.url).await;
+    is_stopped(&server, 1).await;
+    let line = "the newest checkpoint, in the row of seals with size 1000000000000, is not ours: \
+                its row says another size or root";
+    assert!(server.stderr().contains(line), "{}", server.stderr());
+    let verification = Verification { keys: keys(), kept: None, vault: None };
+    let verdict = verification.run(&records.pool, |_, _| {}).await.unwrap();
+    let [fault] = &verdict.faults[..] else { panic!("{:?}", verdict.faults) };
+    let row = "the checkpoint in the row of seals with size 1000000000000";
+    assert!(fault.to_string().contains(row), "{fault}");
+
+    let delete = "BEGIN; SET LOCAL session_replication_role = replica;
+                  DELETE FROM seals WHERE size = 1000000000000; COMMIT";
+    sqlx::raw_sql(delete).execute(&records.pool).await.unwrap();
+    all_sealed(&server, &records).await;
+    is_stopped(&server, 0).await;
+    verify(&records).await;
 }

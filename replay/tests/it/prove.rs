@@ -162,9 +162,35 @@ async fn what_cannot_be_proved_is_told() {
         world.orion_replay(["prove", "1"]).exits(1).await,
         "position 1: the event is not the one that was sealed\n"
     );
+    let forged = "INSERT INTO seals SELECT 99, root, checkpoint FROM seals";
+    world.tamper(forged).await;
+    let row = "the newest checkpoint, in the row of seals with size 99: its row says another size or root\n";
+    assert_eq!(world.orion_replay(["prove", "2"]).exits(1).await, row);
+    let without_keys = world.orion_replay(["prove", "2"]).without("ORION_LOG_KEY");
+    assert_eq!(without_keys.exits(1).await, row);
+}
+
+/// Hashes that are wrong prove nothing, and accuse no event.
+#[tokio::test]
+async fn a_damaged_tree_accuses_no_event() {
+    let (world, _) = World::with_trend(300).await;
+    world.seal().await;
+    let says = async |position: &str, status: i32, start: &str| {
+        let said = world.orion_replay(["prove", position]).exits(status).await;
+        assert!(said.starts_with(start), "{position}: {said}");
+    };
+    let change = "UPDATE seal_tiles SET hashes = sha256('x') || substr(hashes, 33) WHERE ";
+    // Its own hash is not needed: what it leads to is what was signed.
+    world.tamper(&format!("{change} level = 0 AND index = 0")).await;
+    says("1", 0, "{").await;
+    // Its neighbour needs the one that was changed.
+    says("2", 1, "position 2: the stored tree (seal_tiles) is damaged").await;
+    says("290", 0, "{").await;
+    world.tamper("UPDATE events SET metadata = '{}' WHERE position IN (1, 290)").await;
+    says("1", 1, "position 1: the stored tree (seal_tiles) is damaged").await;
+    says("290", 1, "position 290: the event is not the one that was sealed").await;
+    world.tamper(&format!("{change} level = 1")).await;
+    says("290", 1, "position 290: the stored tree (seal_tiles) is damaged").await;
     world.tamper("DELETE FROM seal_tiles").await;
-    assert_eq!(
-        world.orion_replay(["prove", "2"]).exits(1).await,
-        "position 2: hashes of the tree are missing\n"
-    );
+    says("3", 1, "position 3: the stored tree (seal_tiles) is damaged").await;
 }

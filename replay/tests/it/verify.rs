@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use orion_store::testing::database;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::program::log_key;
+use crate::program::{log_key, orion_replay};
 use crate::world::World;
 
 /// A log of three checkpoints, of the sizes 4, 8 and 10. One trend has the positions 1 to 4 and 9, another one
@@ -98,7 +99,8 @@ async fn a_log_that_nobody_touched_is_good() {
     assert_eq!(
         text,
         format!(
-            "head         12\nsealed       10\nroot         {root}\ncheckpoints  3\nfaults       0\n"
+            "head         12\nsealed       10\nunsealed     2 events, of which nothing is signed yet\n\
+             root         {root}\ncheckpoints  3\nfaults       0\n"
         )
     );
 }
@@ -110,7 +112,7 @@ async fn an_empty_log_is_good() {
     let said: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(
         said,
-        json!({ "head": 0, "sealed": null, "checkpoints": 0, "faults": [], "untold": 0 })
+        json!({ "head": 0, "sealed": null, "unsealed": 0, "checkpoints": 0, "faults": [], "untold": 0 })
     );
 }
 
@@ -233,6 +235,10 @@ async fn a_forged_checkpoint_is_found() {
     let far = "INSERT INTO seals SELECT 1000000000000, root, checkpoint FROM seals WHERE size = 10";
     let sealed = Sealed::tampered(far).await;
     assert_eq!(sealed.faults().await, expect([(1_000_000_000_000, "checkpoint")]));
+    let said = sealed.world.orion_replay(["verify"]).exits(1).await;
+    let row = "position 1000000000000: the checkpoint in the row of seals with size 1000000000000: \
+               its row says another size or root\n";
+    assert!(said.starts_with(row), "{said}");
 }
 
 #[tokio::test]
@@ -248,8 +254,139 @@ async fn hashes_that_were_changed_with_the_event_do_not_hide_it() {
     // Hashes alone: the events are what was signed.
     let sealed = Sealed::tampered(leaves).await;
     assert_eq!(sealed.faults().await, expect([(6, "tree")]));
-    let sealed = Sealed::tampered("DELETE FROM seal_tiles").await;
-    assert_eq!(sealed.verify(0).await["faults"], json!([]), "they can be computed again");
+}
+
+/// What is said of damaged hashes: the first and the last event that they cover, and their level.
+fn damaged((from, to, level): &(i64, i64, u32)) -> String {
+    if from == to {
+        return format!("position {from}: the hash of the event in seal_tiles is missing or wrong");
+    }
+    format!("position {from}: hashes up to {to} in seal_tiles, level {level}, are missing or wrong")
+}
+
+/// The stored tree is a cache: `verify` names what is wrong with it, and a sealer computes it anew.
+#[tokio::test]
+async fn damaged_hashes_are_found_and_the_next_sealer_mends_them() {
+    let (world, _) = World::with_trend(3).await;
+    world.append(Uuid::now_v7(), 0, 697).await;
+    world.seal().await;
+    let stored = "SELECT t::text FROM seal_tiles t ORDER BY level, index";
+    let tiles = world.select(stored).await;
+    assert_eq!(tiles.len(), 4, "three of 256 leaves, and one above them");
+    for (damage, found) in [
+        ("DELETE FROM seal_tiles WHERE (level, index) = (0, 0)", vec![(1, 256, 0)]),
+        ("DELETE FROM seal_tiles WHERE (level, index) = (0, 2)", vec![(513, 700, 0)]),
+        (
+            "UPDATE seal_tiles SET hashes = substr(hashes, 1, 32) || sha256('x') || substr(hashes, 65)
+             WHERE (level, index) = (0, 1)",
+            vec![(258, 258, 0)],
+        ),
+        (
+            "UPDATE seal_tiles SET hashes = substr(hashes, 1, 32) || sha256('x') WHERE level = 1",
+            vec![(257, 512, 1)],
+        ),
+        ("DELETE FROM seal_tiles WHERE level = 1", vec![(1, 512, 1)]),
+        ("DELETE FROM seal_tiles", vec![(1, 700, 0), (1, 512, 1)]),
+    ] {
+        world.tamper(damage).await;
+        let said = world.orion_replay(["verify"]).exits(1).await;
+        let told: Vec<&str> = said.lines().take_while(|line| line.starts_with("position")).collect();
+        let expected: Vec<String> = found.iter().map(damaged).collect();
+        assert_eq!(told, expected, "{damage}");
+        world.seal_until(async || (world.select(stored).await == tiles).then_some(())).await;
+        world.orion_replay(["verify"]).exits(0).await;
+    }
+}
+
+/// Then there is nothing that it could be computed from.
+#[tokio::test]
+async fn damaged_hashes_of_a_changed_event_stay_and_are_told() {
+    let (world, trend) = World::with_trend(300).await;
+    world.seal().await;
+    world.tamper("DELETE FROM seal_tiles WHERE (level, index) = (0, 0)").await;
+    world.tamper("UPDATE events SET metadata = '{}' WHERE position = 9").await;
+    world.append(trend, 300, 1).await;
+    // The edge of the tree is good, so that the log is sealed all the same.
+    world.seal().await;
+    let said = world.orion_replay(["verify", "--format", "json"]).exits(1).await;
+    let found = faults(&serde_json::from_str(&said).unwrap());
+    assert_eq!(found, expect([(1, "root"), (1, "tree")]));
+}
+
+#[tokio::test]
+async fn events_that_nobody_seals_are_told() {
+    let world = World::new().await;
+    world.append(Uuid::now_v7(), 0, 8).await;
+    // Nothing is signed: that there is no fault says nothing, and is not all that is said.
+    let said = world.orion_replay(["verify"]).exits(0).await;
+    let nothing = "sealed       0\nunsealed     8 events, of which nothing is signed yet\n";
+    assert!(said.contains(nothing), "{said}");
+    let said = world.orion_replay(["verify", "--format", "json"]).exits(0).await;
+    assert_eq!(serde_json::from_str::<Value>(&said).unwrap()["unsealed"], json!(8));
+
+    world.tamper("UPDATE events SET recorded_at = recorded_at - interval '1 hour'").await;
+    world.seal().await;
+    world.append(Uuid::now_v7(), 0, 2).await;
+    world.orion_replay(["verify"]).exits(0).await;
+    let later =
+        "UPDATE events SET recorded_at = recorded_at - interval '2 minutes' WHERE position = 9";
+    world.tamper(later).await;
+    let said = world.orion_replay(["verify"]).exits(1).await;
+    let fault =
+        "position 9: 2 events from here on are not sealed, the first for more than a minute\n";
+    assert!(said.starts_with(fault) && said.ends_with("faults       1\n"), "{said}");
+}
+
+#[tokio::test]
+async fn an_imported_log_is_sealed_as_it_was() {
+    let (world, _) = World::with_trend(300).await;
+    let checkpoint = world.seal().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (events, keys) = (path("events"), path("keys"));
+    world.orion_replay(["export", &events, "--keys", &keys]).exits(0).await;
+    let into = database().await;
+    let import = orion_replay(["import", &events, "--keys", &keys]);
+    import.with("DATABASE_URL", &into.url).exits(0).await;
+    let imported = World::over(into).await;
+    let said = imported.orion_replay(["verify"]).exits(0).await;
+    assert!(said.contains("unsealed     300 events"), "before the first start: {said}");
+    assert_eq!(imported.seal().await, checkpoint);
+    let said = imported.orion_replay(["verify"]).exits(0).await;
+    assert!(!said.contains("unsealed"), "{said}");
+}
+
+#[tokio::test]
+async fn of_many_faults_the_first_are_told_and_all_are_counted() {
+    let (world, _) = World::with_trend(300).await;
+    world.seal().await;
+    world.tamper("UPDATE events SET sequence = 1000 - sequence").await;
+    let said = world.orion_replay(["verify", "--format", "json"]).exits(1).await;
+    let said: Value = serde_json::from_str(&said).unwrap();
+    let found = faults(&said);
+    let each = |position| [(position, "changed".to_owned()), (position, "sequence".to_owned())];
+    assert_eq!(found, (1..=50).flat_map(each).collect::<Vec<_>>());
+    assert_eq!(said["untold"], json!(500));
+}
+
+/// More than is read at a time: 16 MiB.
+#[tokio::test]
+async fn large_events_are_verified_part_by_part() {
+    let world = World::new().await;
+    for _ in 0..5 {
+        world.append(Uuid::now_v7(), 0, 2).await;
+    }
+    let large = "UPDATE events SET payload = replace(payload::text, 'Orion', repeat('Orion', 1400000))::json
+                 WHERE event_type = 'trend.detected'";
+    world.tamper(large).await;
+    world.seal().await;
+    world.orion_replay(["verify"]).exits(0).await;
+    world
+        .tamper("UPDATE events SET payload = (payload::text || ' ')::json WHERE position IN (1, 9)")
+        .await;
+    let said = world.orion_replay(["verify", "--format", "json"]).exits(1).await;
+    let found = faults(&serde_json::from_str(&said).unwrap());
+    assert_eq!(found, expect([(1, "changed"), (9, "changed")]));
 }
 
 #[tokio::test]

@@ -25,7 +25,11 @@ pub struct World {
 impl World {
     /// With an empty log.
     pub async fn new() -> Self {
-        let database = database().await;
+        Self::over(database().await).await
+    }
+
+    /// With what is in the database already.
+    pub async fn over(database: TestDatabase) -> Self {
         let stop = CancellationToken::new();
         let pool = connect(&database.url, 6).await.unwrap();
         let log = log(pool, stop.clone()).await;
@@ -124,25 +128,32 @@ impl World {
 
     /// Seals all that is in the log, as a server does; gives the checkpoint.
     pub async fn seal(&self) -> String {
+        let head = self.log.head().await.unwrap();
+        self.seal_until(async || {
+            let seal = newest_seal(self.log.pool()).await.unwrap()?;
+            (seal.size == head).then_some(seal.checkpoint)
+        })
+        .await
+    }
+
+    /// Runs a sealer until something is there.
+    pub async fn seal_until<T>(&self, mut is_there: impl AsyncFnMut() -> Option<T>) -> T {
         let stop = CancellationToken::new();
         let sealer = run_sealer(self.log.clone(), log_key(), Vec::new(), stop.clone());
         let running = tokio::spawn(sealer);
-        let head = self.log.head().await.unwrap();
-        let sealed = async {
+        let looking = async {
             let mut looks = tokio::time::interval(Duration::from_millis(20));
             loop {
                 looks.tick().await;
-                if let Some(seal) = newest_seal(self.log.pool()).await.unwrap()
-                    && seal.size == head
-                {
-                    return seal.checkpoint;
+                if let Some(there) = is_there().await {
+                    return there;
                 }
             }
         };
-        let checkpoint = tokio::time::timeout(PATIENCE, sealed).await.expect("it is sealed");
+        let there = tokio::time::timeout(PATIENCE, looking).await.expect("the sealer does it");
         stop.cancel();
         running.await.unwrap();
-        checkpoint
+        there
     }
 
     /// What only a superuser may do, with the triggers off.

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
 use orion_domain::ClaimChange;
-use sqlx::PgPool;
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{Instrument as _, Span, debug, debug_span, warn};
 use uuid::Uuid;
@@ -60,7 +61,7 @@ impl Appender {
         appended: impl Fn(Position) + Send + Sync + 'static,
     ) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(Writer { pool, claims_key, appended }.run(waiting));
+        tokio::spawn(Writer { pool, connection: None, claims_key, appended }.run(waiting));
         Self { queue }
     }
 
@@ -81,13 +82,15 @@ impl Appender {
 
 struct Writer<F> {
     pool: PgPool,
+    /// Its own, beside the pool's: kept while it works, for the pool tests each connection that it gets back.
+    connection: Option<PgConnection>,
     /// The fingerprint of the key that claims are hashed with.
     claims_key: String,
     appended: F,
 }
 
 impl<F: Fn(Position)> Writer<F> {
-    async fn run(self, mut queue: mpsc::Receiver<Waiting>) {
+    async fn run(mut self, mut queue: mpsc::Receiver<Waiting>) {
         let mut waiting = VecDeque::new();
         loop {
             if waiting.is_empty() {
@@ -115,7 +118,7 @@ impl<F: Fn(Position)> Writer<F> {
     }
 
     /// Writes a batch and answers everyone in it.
-    async fn write(&self, batch: Vec<Waiting>) {
+    async fn write(&mut self, batch: Vec<Waiting>) {
         let span = debug_span!(parent: None, "append batch", commits = batch.len());
         for waiting in &batch {
             span.follows_from(&waiting.span);
@@ -138,7 +141,7 @@ impl<F: Fn(Position)> Writer<F> {
         }
     }
 
-    async fn append_all(&self, commits: &[Commit]) -> Vec<Result<Appended, AppendError>> {
+    async fn append_all(&mut self, commits: &[Commit]) -> Vec<Result<Appended, AppendError>> {
         match self.append_until_known(commits).await {
             Ok(results) => results,
             // One value that PostgreSQL refuses fails the whole statement: the others go alone.
@@ -165,16 +168,13 @@ impl<F: Fn(Position)> Writer<F> {
     ///
     /// A connection that broke may have committed: then the next try finds its own events.
     async fn append_until_known(
-        &self,
+        &mut self,
         commits: &[Commit],
     ) -> Result<Vec<Result<Appended, AppendError>>, BatchError> {
         let deadline = Instant::now() + RETRY_FOR;
         let mut in_doubt = false;
         loop {
-            let once = tokio::time::timeout(
-                BATCH_WITHIN,
-                append_once(&self.pool, &self.claims_key, commits),
-            );
+            let once = tokio::time::timeout(BATCH_WITHIN, self.append_once(commits));
             let once = once.await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
             let error = match once {
                 Ok(results) if in_doubt => match self.settle(commits, results).await {
@@ -192,6 +192,20 @@ impl<F: Fn(Position)> Writer<F> {
             in_doubt = true;
             tokio::time::sleep(RETRY_EVERY).await;
         }
+    }
+
+    /// One try on the connection that is kept, which is kept only when it succeeds.
+    async fn append_once(
+        &mut self,
+        commits: &[Commit],
+    ) -> Result<Vec<Result<Appended, AppendError>>, sqlx::Error> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => PoolConnection::<Postgres>::detach(self.pool.acquire().await?),
+        };
+        let results = append_once(&mut connection, &self.claims_key, commits).await?;
+        self.connection = Some(connection);
+        Ok(results)
     }
 
     /// Finds out which conflicts are only the echo of an earlier try that did commit.

@@ -1,7 +1,7 @@
 //! The call of `append_events`: commits into columns, rows into outcomes.
 
 use orion_domain::ClaimChange;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::commit::{AppendError, Appended, Commit, Receipt, StoredClaim};
@@ -129,7 +129,7 @@ struct OutcomeRow {
 
 /// Calls `append_events` with a batch, and tells each commit what became of it.
 pub(super) async fn append_once(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     claims_key: &str,
     commits: &[Commit],
 ) -> Result<Vec<Result<Appended, AppendError>>, sqlx::Error> {
@@ -165,7 +165,7 @@ pub(super) async fn append_once(
     .bind(columns.keys.subjects)
     .bind(columns.keys.wrapped)
     .bind(claims_key)
-    .fetch_all(pool)
+    .fetch_all(connection)
     .await?;
     Ok(outcomes(commits, rows))
 }

@@ -38,6 +38,9 @@ pub enum CheckpointError {
     /// None of the known keys has signed it.
     #[error("no known key has signed it")]
     Unsigned,
+    /// It is kept as another one.
+    #[error("its row says another size or root")]
+    Misfiled,
 }
 
 /// Signs checkpoints.
@@ -142,12 +145,23 @@ impl Checkpoint {
     /// Reads a checkpoint that one of these keys has signed. Signatures of others, such as witnesses, may
     /// stand beside it.
     pub fn open(note: &str, keys: &[LogPublicKey]) -> Result<Self, CheckpointError> {
-        let (text, signatures) = note.split_once("\n\n").ok_or(CheckpointError::Malformed)?;
-        let text = format!("{text}\n");
-        let checkpoint = Self::parse(&text).ok_or(CheckpointError::Malformed)?;
+        let (checkpoint, text, signatures) = Self::split(note)?;
         let is_signed =
             signatures.lines().any(|line| keys.iter().any(|key| key.has_signed(&text, line)));
         if is_signed { Ok(checkpoint) } else { Err(CheckpointError::Unsigned) }
+    }
+
+    /// Reads a checkpoint without a look at its signatures.
+    pub(super) fn unverified(note: &str) -> Result<Self, CheckpointError> {
+        Self::split(note).map(|(checkpoint, ..)| checkpoint)
+    }
+
+    /// What is signed, its text, and the lines of signatures.
+    fn split(note: &str) -> Result<(Self, String, &str), CheckpointError> {
+        let (text, signatures) = note.split_once("\n\n").ok_or(CheckpointError::Malformed)?;
+        let text = format!("{text}\n");
+        let checkpoint = Self::parse(&text).ok_or(CheckpointError::Malformed)?;
+        Ok((checkpoint, text, signatures))
     }
 
     fn parse(text: &str) -> Option<Self> {

@@ -4,12 +4,15 @@
 //! signed, so that others can verify it by a program of their own.
 
 mod checkpoint;
+mod grow;
 mod leaf;
 mod merkle;
 mod proof;
 mod sealer;
+mod seals;
 mod tiles;
 mod verify;
+mod walk;
 
 pub use checkpoint::{Checkpoint, CheckpointError, LogKey, LogPublicKey, ORIGIN};
 pub(crate) use leaf::STORED_COLUMNS;
@@ -17,5 +20,6 @@ pub use leaf::StoredEvent;
 pub(crate) use merkle::Frontier;
 pub use merkle::Hash;
 pub use proof::{Proof, ProofError, prove};
-pub use sealer::{NewestSeal, newest_seal, run_sealer};
+pub use sealer::run_sealer;
+pub use seals::{NewestSeal, newest_seal};
 pub use verify::{Fault, Verdict, Verification};

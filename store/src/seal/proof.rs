@@ -8,6 +8,7 @@ use sqlx::PgPool;
 use super::checkpoint::{Checkpoint, CheckpointError, LogPublicKey};
 use super::leaf::{STORED_COLUMNS, StoredEvent};
 use super::merkle::{Hash, path, root_from_path};
+use super::seals;
 use super::tiles::Tiles;
 use crate::error::StoreError;
 use crate::record::Position;
@@ -37,15 +38,26 @@ pub enum ProofError {
     /// It is too new.
     #[error("the event at position {0} is not sealed yet; a server seals it within a second")]
     NotSealed(Position),
-    /// The tree's nodes are not all there.
-    #[error("position {0}: hashes of the tree are missing")]
-    Incomplete(Position),
+    /// The stored tree does not give the root that was signed.
+    #[error(
+        "position {0}: the stored tree (seal_tiles) is damaged, which says nothing about the event; \
+         the next server that begins to seal computes the tree anew, and verify says what else is wrong"
+    )]
+    Tree(Position),
     /// The file is of another kind.
     #[error("the file is not a proof of format {FORMAT}")]
     Format,
     /// The head is not to be believed.
     #[error("the checkpoint: {0}")]
     Checkpoint(#[from] CheckpointError),
+    /// The newest head is not to be believed.
+    #[error("the newest checkpoint, in the row of seals with size {size}: {reason}")]
+    Seal {
+        /// The size under which it is kept.
+        size: Position,
+        /// Why.
+        reason: CheckpointError,
+    },
     /// The event is not the one that was sealed, or the path was changed.
     #[error("position {0}: the event is not the one that was sealed")]
     Mismatch(Position),
@@ -58,16 +70,25 @@ impl ProofError {
     /// True where something is wrong with what was to be proved, and not with the question or the database.
     pub fn is_fault(&self) -> bool {
         match self {
-            Self::Incomplete(_) | Self::Format | Self::Checkpoint(_) | Self::Mismatch(_) => true,
+            Self::Tree(_)
+            | Self::Format
+            | Self::Checkpoint(_)
+            | Self::Seal { .. }
+            | Self::Mismatch(_) => true,
             Self::NoEvent(_) | Self::NotSealed(_) | Self::Store(_) => false,
         }
     }
 }
 
-/// Makes the proof of an event, under the newest seal.
+/// Makes the proof of an event, under the newest seal. One of `keys` must have signed it; where none is known,
+/// the signature is left to whoever verifies the proof.
 ///
 /// What is read may be of different moments: sealed hashes never change.
-pub async fn prove(pool: &PgPool, position: Position) -> Result<Proof, ProofError> {
+pub async fn prove(
+    pool: &PgPool,
+    keys: &[LogPublicKey],
+    position: Position,
+) -> Result<Proof, ProofError> {
     let failed = || StoreError::database("reading the log for a proof");
     let mut connection = pool.acquire().await.map_err(failed())?;
     let event: Option<StoredEvent> =
@@ -77,23 +98,28 @@ pub async fn prove(pool: &PgPool, position: Position) -> Result<Proof, ProofErro
             .await
             .map_err(failed())?;
     let event = event.ok_or(ProofError::NoEvent(position))?;
-    let seal: Option<(i64, Vec<u8>, String)> =
-        sqlx::query_as("SELECT size, root, checkpoint FROM seals ORDER BY size DESC LIMIT 1")
-            .fetch_optional(&mut *connection)
-            .await
-            .map_err(failed())?;
-    let (size, root, checkpoint) =
-        seal.filter(|(size, ..)| *size >= position.0).ok_or(ProofError::NotSealed(position))?;
-    let (index, size) = ((position.0 - 1).cast_unsigned(), size.cast_unsigned());
-    let tiles = Tiles::for_ranges(&mut connection, &path(index, size)).await.map_err(failed())?;
-    let hashes = tiles.proof(index, size).ok_or(ProofError::Incomplete(position))?;
+    let seal = seals::newest(&mut *connection).await?;
+    let seal =
+        seal.filter(|seal| seal.size >= position.0).ok_or(ProofError::NotSealed(position))?;
+    let signed = if keys.is_empty() { seal.unverified() } else { seal.open(keys) };
+    let not_believed = |reason| ProofError::Seal { size: Position(seal.size), reason };
+    let signed = signed.map_err(not_believed)?;
+    let index = (position.0 - 1).cast_unsigned();
+    let mut beside = path(index, signed.size);
+    beside.push((index, index + 1));
+    let tiles = Tiles::for_ranges(&mut connection, &beside).await.map_err(failed())?;
+    let hashes = tiles.proof(index, signed.size).ok_or(ProofError::Tree(position))?;
     // What proves nothing is not handed out.
-    let proved = root_from_path(index, size, &event.leaf_hash(), &hashes);
-    if proved.is_none_or(|proved| proved.as_slice() != root) {
-        return Err(ProofError::Mismatch(position));
+    let leads_to_the_root =
+        |leaf: &Hash| root_from_path(index, signed.size, leaf, &hashes) == Some(signed.root);
+    if !leads_to_the_root(&event.leaf_hash()) {
+        // The event is accused only where the hash of then proves that it was another one.
+        let was_another = tiles.hash(0, index).is_some_and(|leaf| leads_to_the_root(&leaf));
+        let at_fault = if was_another { ProofError::Mismatch } else { ProofError::Tree };
+        return Err(at_fault(position));
     }
     let path = hashes.iter().map(|hash| BASE64.encode(hash)).collect();
-    Ok(Proof { format: FORMAT.to_owned(), event, path, checkpoint })
+    Ok(Proof { format: FORMAT.to_owned(), event, path, checkpoint: seal.checkpoint })
 }
 
 impl Proof {

@@ -2,19 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use futures::TryStreamExt as _;
-use metrics::{gauge, histogram};
+use metrics::{counter, gauge, histogram};
 use sqlx::pool::PoolConnection;
-use sqlx::{Connection as _, PgConnection, PgPool, Postgres};
+use sqlx::{Connection as _, PgConnection, Postgres};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::checkpoint::{Checkpoint, CheckpointError, LogKey, LogPublicKey};
-use super::leaf::{STORED_COLUMNS, StoredEvent};
+use super::grow::{BATCH_MAX, Edge, compute_anew, stored_edge};
 use super::merkle::Frontier;
-use super::tiles::Tiles;
+use super::seals;
+use super::walk::Walk;
 use crate::error::StoreError;
 use crate::locks;
 use crate::log::{Log, head};
@@ -23,8 +21,8 @@ use crate::record::Position;
 /// The shortest time between two seals: a signature for each event would be waste.
 const SEAL_EVERY: Duration = Duration::from_millis(500);
 
-/// The most events that one seal adds.
-const BATCH_MAX: u64 = 20_000;
+/// How many leaves of the stored tree a sealer that has begun to lead looks at between two seals.
+const LOOK: u64 = 65_536;
 
 /// How often a standby looks at the lock.
 const STANDBY_EVERY: Duration = Duration::from_millis(250);
@@ -35,6 +33,9 @@ const STANDBY_LOOKS: u32 = 8;
 /// How long to wait after a failure.
 const BACK_OFF: Duration = Duration::from_millis(500);
 
+/// How long to wait where somebody has to act first: a try may read the whole log.
+const BACK_OFF_LONG: Duration = Duration::from_secs(5);
+
 /// Why nothing is sealed.
 #[derive(Debug, thiserror::Error)]
 enum SealerError {
@@ -42,7 +43,9 @@ enum SealerError {
     Store(#[from] StoreError),
     /// Somebody else sealed here, or somebody has a forged checkpoint put there. To sign after it would be
     /// to vouch for it.
-    #[error("the newest checkpoint, of size {size}, is not ours: {reason}; see ORION_LOG_KEY")]
+    #[error(
+        "the newest checkpoint, in the row of seals with size {size}, is not ours: {reason}; see ORION_LOG_KEY"
+    )]
     Foreign { size: Position, reason: CheckpointError },
 }
 
@@ -75,10 +78,14 @@ impl Sealer {
     async fn run(mut self) {
         gauge!("orion_sealer_stopped").set(0);
         loop {
+            let mut wait = BACK_OFF;
             if let Err(error) = self.lead().await {
                 self.tell(&error);
+                if error.needs_somebody() {
+                    wait = BACK_OFF_LONG;
+                }
             }
-            tokio::time::sleep(BACK_OFF).await;
+            tokio::time::sleep(wait).await;
         }
     }
 
@@ -129,14 +136,19 @@ impl Sealer {
         if self.told.is_empty() {
             info!(position = sealed.size, "sealer leads");
         }
+        // What is stored of the tree is a cache. Its edge is looked at before each seal, the rest once.
+        let mut look = Walk::new(sealed.size, sealed.size);
         loop {
-            if self.log.tail().beyond(position(&sealed)).await.is_none() {
+            if look.is_through() && self.log.tail().beyond(position(&sealed)).await.is_none() {
                 // The tail was stopped, and with it soon this task.
                 return std::future::pending().await;
             }
             let (began, before) = (Instant::now(), sealed.size);
             sealed = seal(&mut connection, &self.key, sealed).await?;
             histogram!("orion_seal_duration_seconds").record(began.elapsed());
+            if !is_whole(&mut connection, &mut look).await? {
+                mend_the_rest(&mut connection, &sealed).await?;
+            }
             self.all_is_well();
             // Whoever is far behind hurries.
             if sealed.size - before < BATCH_MAX {
@@ -158,20 +170,10 @@ async fn newest(
     connection: &mut PgConnection,
     keys: &[LogPublicKey],
 ) -> Result<Checkpoint, SealerError> {
-    let newest: Option<(i64, String)> =
-        sqlx::query_as("SELECT size, checkpoint FROM seals ORDER BY size DESC LIMIT 1")
-            .fetch_optional(connection)
-            .await
-            .map_err(StoreError::database("reading the newest seal"))?;
-    let Some((size, note)) = newest else {
+    let Some(seal) = seals::newest(connection).await? else {
         return Ok(Checkpoint { size: 0, root: Frontier::default().root() });
     };
-    let foreign = |reason| SealerError::Foreign { size: Position(size), reason };
-    let checkpoint = Checkpoint::open(&note, keys).map_err(foreign)?;
-    if checkpoint.size.cast_signed() != size {
-        return Err(foreign(CheckpointError::Malformed));
-    }
-    Ok(checkpoint)
+    seal.open(keys).map_err(|reason| SealerError::Foreign { size: Position(seal.size), reason })
 }
 
 /// Seals the events after the newest seal, in one transaction. Gives the new one.
@@ -181,37 +183,18 @@ async fn seal(
     sealed: Checkpoint,
 ) -> Result<Checkpoint, StoreError> {
     let failed = || StoreError::database("sealing the log");
-    let unsealable = |size: u64| StoreError::Unsealable { position: Position(size.cast_signed()) };
-    let mut transaction = connection.begin().await.map_err(failed())?;
-    let mut tiles = Tiles::edge(&mut transaction, sealed.size).await.map_err(failed())?;
     // Nobody gets a signature under hashes that were changed behind our back.
-    let frontier = tiles.frontier(sealed.size).filter(|frontier| frontier.root() == sealed.root);
-    let mut frontier = frontier.ok_or_else(|| unsealable(sealed.size))?;
-    let select = format!(
-        "SELECT {STORED_COLUMNS} FROM events WHERE position > $1 ORDER BY position LIMIT $2"
-    );
-    {
-        // One at a time: payloads may be large.
-        let mut events = sqlx::query_as::<_, StoredEvent>(&select)
-            .bind(sealed.size.cast_signed())
-            .bind(BATCH_MAX.cast_signed())
-            .fetch(&mut *transaction);
-        while let Some(event) = events.try_next().await.map_err(failed())? {
-            let size = frontier.size();
-            // The tree counts from 0, the log from 1.
-            if event.position != size.cast_signed() + 1 {
-                return Err(unsealable(size));
-            }
-            let leaf = event.leaf_hash();
-            tiles.push(size, leaf);
-            frontier.push(leaf);
-        }
-    }
-    let checkpoint = Checkpoint { size: frontier.size(), root: frontier.root() };
+    let mut edge = match stored_edge(connection, &sealed).await? {
+        Some(edge) => edge,
+        None => mend(connection, &sealed).await?,
+    };
+    let mut transaction = connection.begin().await.map_err(failed())?;
+    edge.grow(&mut transaction, &sealed, BATCH_MAX).await?;
+    let checkpoint = Checkpoint { size: edge.frontier.size(), root: edge.frontier.root() };
     if checkpoint == sealed {
         return Ok(sealed);
     }
-    tiles.save(&mut transaction).await.map_err(failed())?;
+    edge.save(&mut transaction).await?;
     sqlx::query("INSERT INTO seals (size, root, checkpoint) VALUES ($1, $2, $3)")
         .bind(checkpoint.size.cast_signed())
         .bind(checkpoint.root.as_slice())
@@ -223,27 +206,45 @@ async fn seal(
     Ok(checkpoint)
 }
 
-/// The newest seal, as it is handed out. Nobody has looked at its signature.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewestSeal {
-    /// How many events it covers.
-    pub size: Position,
-    /// The root of their tree, in base64.
-    pub root: String,
-    /// The signed checkpoint.
-    pub checkpoint: String,
+/// Looks at the next leaves of the stored tree and what is above them; false where it is damaged.
+async fn is_whole(connection: &mut PgConnection, look: &mut Walk) -> Result<bool, StoreError> {
+    for _ in 0..LOOK {
+        if look.is_through() {
+            break;
+        }
+        look.pass_stored(connection).await?;
+    }
+    Ok(!look.is_through() || look.end().next().is_none())
 }
 
-/// The newest seal; `None` where nothing is sealed.
-pub async fn newest_seal(pool: &PgPool) -> Result<Option<NewestSeal>, StoreError> {
-    let newest: Option<(i64, Vec<u8>, String)> =
-        sqlx::query_as("SELECT size, root, checkpoint FROM seals ORDER BY size DESC LIMIT 1")
-            .fetch_optional(pool)
-            .await
-            .map_err(StoreError::database("reading the newest seal"))?;
-    Ok(newest.map(|(size, root, checkpoint)| NewestSeal {
-        size: Position(size),
-        root: BASE64.encode(root),
-        checkpoint,
-    }))
+/// Computes the stored tree anew where its edge is good. Where the events are not those that were signed, that is
+/// for `verify` to tell: sealing can go on.
+async fn mend_the_rest(
+    connection: &mut PgConnection,
+    sealed: &Checkpoint,
+) -> Result<(), StoreError> {
+    match mend(connection, sealed).await {
+        Err(StoreError::Unsealable { position }) => {
+            error!(
+                %position,
+                "the stored tree is damaged and the events are not those that were sealed; orion-replay verify names them"
+            );
+            Ok(())
+        }
+        mended => mended.map(drop),
+    }
+}
+
+/// Computes the stored tree anew and gives its edge.
+async fn mend(connection: &mut PgConnection, sealed: &Checkpoint) -> Result<Edge, StoreError> {
+    let failed = || StoreError::database("mending the tree");
+    let mut transaction = connection.begin().await.map_err(failed())?;
+    compute_anew(&mut transaction, sealed).await?;
+    let position = Position(sealed.size.cast_signed());
+    let edge = stored_edge(&mut transaction, sealed).await?;
+    let edge = edge.ok_or(StoreError::Unsealable { position })?;
+    transaction.commit().await.map_err(failed())?;
+    counter!("orion_seal_trees_mended_total").increment(1);
+    warn!(%position, "the stored tree was damaged and was computed anew from the events");
+    Ok(edge)
 }

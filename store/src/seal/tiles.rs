@@ -10,10 +10,10 @@ use sqlx::PgConnection;
 use super::merkle::{Frontier, Hash, path, perfect_root, perfect_subtrees, root_of};
 
 /// How many levels of the tree one tile spans.
-const TILE_LEVELS: u32 = 8;
+pub(super) const TILE_LEVELS: u32 = 8;
 
 /// How many hashes a full tile has.
-const TILE_HASHES: u64 = 1 << TILE_LEVELS;
+pub(super) const TILE_HASHES: u64 = 1 << TILE_LEVELS;
 
 /// The length of a hash in bytes.
 const HASH_BYTES: usize = 32;
@@ -34,6 +34,11 @@ fn place(level: u32, index: u64) -> (TileId, usize, usize) {
     (tile, offset, count)
 }
 
+/// How many hashes a level has in a tree of so many leaves.
+fn nodes_at(level: i16, size: u64) -> u64 {
+    size.checked_shr(u32::from(level.unsigned_abs()) * TILE_LEVELS).unwrap_or(0)
+}
+
 impl Tiles {
     /// The tiles that the roots of these leaves need.
     pub async fn for_ranges(
@@ -45,27 +50,36 @@ impl Tiles {
         Self::load(connection, ids).await
     }
 
-    /// The tiles that have the hashes of these leaves.
-    pub async fn for_leaves(
+    /// How many leaves are read at a time by those who need all of them.
+    pub const WINDOW: u64 = 16 * TILE_HASHES;
+
+    /// The tiles that have the leaves from `start` on, as many as are read at a time, and those above
+    /// them in a tree of `size` leaves. `start` is a multiple of [`Self::WINDOW`].
+    pub async fn over(
         connection: &mut PgConnection,
         start: u64,
-        end: u64,
+        size: u64,
     ) -> Result<Self, sqlx::Error> {
-        let tiles = start / TILE_HASHES..end.div_ceil(TILE_HASHES);
-        let ids = tiles.map(|index| (0, index.cast_signed())).collect();
-        Self::load(connection, if start < end { ids } else { BTreeSet::new() }).await
+        let end = size.min(start + Self::WINDOW);
+        let leaves = start / TILE_HASHES..end.div_ceil(TILE_HASHES);
+        let mut ids: BTreeSet<TileId> = leaves.map(|index| (0, index.cast_signed())).collect();
+        let (mut level, mut index) = (1, start / TILE_HASHES);
+        while nodes_at(level, size) > 0 {
+            index /= TILE_HASHES;
+            ids.insert((level, index.cast_signed()));
+            level += 1;
+        }
+        Self::load(connection, ids).await
     }
 
     /// The tiles on the right edge of a tree, to let it grow.
     pub async fn edge(connection: &mut PgConnection, size: u64) -> Result<Self, sqlx::Error> {
         let mut ids = BTreeSet::new();
-        for level in 0..=(u64::BITS / TILE_LEVELS) {
-            let nodes = size.checked_shr(level * TILE_LEVELS).unwrap_or(0);
-            let Ok(level) = i16::try_from(level) else { continue };
-            if nodes > 0 {
-                ids.insert((level, (nodes / TILE_HASHES).cast_signed()));
-                ids.insert((level, ((nodes - 1) / TILE_HASHES).cast_signed()));
-            }
+        let mut level = 0;
+        while let nodes @ 1.. = nodes_at(level, size) {
+            ids.insert((level, (nodes / TILE_HASHES).cast_signed()));
+            ids.insert((level, ((nodes - 1) / TILE_HASHES).cast_signed()));
+            level += 1;
         }
         let mut tiles = Self::load(connection, ids).await?;
         tiles.cut(size);
@@ -75,10 +89,9 @@ impl Tiles {
     /// Leaves only what is there in a tree of this size: the next leaves take the places behind it.
     fn cut(&mut self, size: u64) {
         for ((level, index), tile) in &mut self.0 {
-            let levels = u32::from(level.unsigned_abs()) * TILE_LEVELS;
-            let nodes = size.checked_shr(levels).unwrap_or(0);
             let before = index.unsigned_abs() * TILE_HASHES;
-            tile.truncate(usize::try_from(nodes.saturating_sub(before)).unwrap_or(usize::MAX));
+            let own = nodes_at(*level, size).saturating_sub(before);
+            tile.truncate(usize::try_from(own).unwrap_or(usize::MAX));
         }
     }
 
@@ -115,9 +128,9 @@ impl Tiles {
         Some(perfect_root(self.0.get(&tile)?.get(offset..offset + count)?))
     }
 
-    /// The hash of one leaf.
-    pub fn leaf(&self, index: u64) -> Option<Hash> {
-        self.subtree(0, index)
+    /// One hash of a tile's level; level 0 has the leaves.
+    pub fn hash(&self, level: u32, index: u64) -> Option<Hash> {
+        self.subtree(level * TILE_LEVELS, index)
     }
 
     /// What proves a leaf in the tree of this size.
@@ -149,6 +162,11 @@ impl Tiles {
         }
     }
 
+    /// Forgets what will not change any more.
+    pub fn forget_full(&mut self) {
+        self.0.retain(|_, tile| (tile.len() as u64) < TILE_HASHES);
+    }
+
     /// Keeps the tiles.
     pub async fn save(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let (mut levels, mut indexes, mut hashes) = (Vec::new(), Vec::new(), Vec::new());
@@ -169,6 +187,20 @@ impl Tiles {
         .execute(connection)
         .await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Tiles {
+    /// Loses a tile.
+    pub fn lose(&mut self, level: i16, index: i64) {
+        self.0.remove(&(level, index)).unwrap();
+    }
+
+    /// Changes one hash of a level.
+    pub fn bend(&mut self, level: i16, index: u64) {
+        let tile = self.0.get_mut(&(level, (index / TILE_HASHES).cast_signed())).unwrap();
+        tile[(index % TILE_HASHES) as usize] = [7; HASH_BYTES];
     }
 }
 
@@ -195,7 +227,7 @@ mod tests {
                 assert_eq!(tiles.root(0, size), Some(frontier.root()), "{size} leaves");
                 assert_eq!(tiles.frontier(size).as_ref(), Some(&frontier), "{size} leaves");
                 let proof = tiles.proof(size / 2, size).unwrap();
-                let leaf = tiles.leaf(size / 2).unwrap();
+                let leaf = tiles.hash(0, size / 2).unwrap();
                 let proved = super::super::merkle::root_from_path(size / 2, size, &leaf, &proof);
                 assert_eq!(proved, Some(frontier.root()), "{size} leaves");
             }

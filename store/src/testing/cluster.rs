@@ -11,7 +11,7 @@ use super::server::Server;
 use super::watchdog::Watchdog;
 use super::{TestDatabase, or_panic};
 use crate::embedded::{
-    Account, Binaries, Cluster, EmbeddedError, Postmaster, Process, random_password, url,
+    self, Account, Binaries, Cluster, EmbeddedError, Postmaster, Process, random_password, url,
 };
 
 const SETTINGS: [&str; 4] = [
@@ -107,16 +107,27 @@ impl TestCluster {
         or_panic("starting a test cluster again", self.cluster.start(Some(self.port)).await);
     }
 
+    /// Starts a cluster with a migrated database and the settings of the embedded one: what it has
+    /// acknowledged is on the disk. To measure on.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn durable() -> Self {
+        let new = or_panic("starting a cluster", Self::try_bare(&embedded::SETTINGS).await);
+        new.server.named_database(DATABASE).await;
+        new
+    }
+
     /// A cluster with nothing but the template.
     pub(super) async fn bare() -> Self {
-        or_panic("starting a test cluster", Self::try_bare().await)
+        or_panic("starting a test cluster", Self::try_bare(&SETTINGS).await)
     }
 
     pub(super) fn server(&self) -> &Server {
         &self.server
     }
 
-    async fn try_bare() -> Result<Self, EmbeddedError> {
+    async fn try_bare(settings: &'static [&'static str]) -> Result<Self, EmbeddedError> {
         let account = Account::for_new_cluster().await?;
         // A download is worth keeping; the folder for temporary files is anybody's.
         let downloads = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/postgresql");
@@ -129,7 +140,7 @@ impl TestCluster {
             return Err(EmbeddedError::Unreachable { cluster: dir, user: account.name });
         }
         let binaries = Binaries::find_or_download(&account, &dir, None, &downloads).await?;
-        let cluster = Cluster { dir, binaries, account, settings: &SETTINGS };
+        let cluster = Cluster { dir, binaries, account, settings };
         // From here on, removing the folder is the watchdog's.
         let watchdog = Watchdog::over(&cluster, &folder.keep());
 

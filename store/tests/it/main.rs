@@ -17,6 +17,7 @@ mod long_snapshot;
 mod migrate;
 mod people;
 mod rotation;
+mod seals;
 mod tail;
 mod vault;
 mod versions;

@@ -26,10 +26,14 @@ pub enum Fault {
         /// Which.
         position: Position,
     },
-    /// The event is the one that was sealed, but the stored tree has another hash of it.
+    /// The stored tree lacks hashes of these events, or has other ones. The events are none the worse for it.
     Tree {
-        /// Which.
-        position: Position,
+        /// The level of the hashes' tiles; each covers 256^level events.
+        level: u32,
+        /// The first event that they cover.
+        from: Position,
+        /// The last one.
+        to: Position,
     },
     /// The stream does not have this event at this place.
     Sequence {
@@ -56,6 +60,13 @@ pub enum Fault {
         position: Position,
         /// Why.
         reason: ReadError,
+    },
+    /// Events have not been sealed for a minute and more.
+    Unsealed {
+        /// The first one.
+        from: Position,
+        /// How many there are.
+        count: u64,
     },
     /// The checkpoint is not one of this log.
     Checkpoint {
@@ -88,10 +99,11 @@ impl Fault {
     /// The first position that is in doubt.
     pub fn position(&self) -> Position {
         match self {
-            Self::Missing { from, .. } => *from,
+            Self::Missing { from, .. } | Self::Tree { from, .. } | Self::Unsealed { from, .. } => {
+                *from
+            }
             Self::Extra { position }
             | Self::Changed { position }
-            | Self::Tree { position }
             | Self::Sequence { position, .. }
             | Self::Time { position }
             | Self::Malformed { position }
@@ -113,6 +125,7 @@ impl Fault {
             Self::Time { .. } => "time",
             Self::Malformed { .. } => "malformed",
             Self::Unreadable { .. } => "unreadable",
+            Self::Unsealed { .. } => "unsealed",
             Self::Checkpoint { .. } => "checkpoint",
             Self::Root { .. } => "root",
             Self::CutOff { .. } => "cut_off",
@@ -131,9 +144,12 @@ impl fmt::Display for Fault {
             Self::Missing { to, .. } => write!(f, "the events up to {to} are missing"),
             Self::Extra { .. } => f.write_str("there is one event too many"),
             Self::Changed { .. } => f.write_str("the event is not the one that was sealed"),
-            Self::Tree { .. } => f.write_str(
-                "the event is the one that was sealed, but its hash in seal_tiles is not",
-            ),
+            Self::Tree { level: 0, from, to } if from == to => {
+                f.write_str("the hash of the event in seal_tiles is missing or wrong")
+            }
+            Self::Tree { level, to, .. } => {
+                write!(f, "hashes up to {to} in seal_tiles, level {level}, are missing or wrong")
+            }
             Self::Sequence { expected, found, .. } => {
                 write!(f, "the event is number {found} of its stream and should be {expected}")
             }
@@ -142,10 +158,16 @@ impl fmt::Display for Fault {
                 f.write_str("the event has an id, a time or metadata that Orion never writes")
             }
             Self::Unreadable { reason, .. } => reason.fmt(f),
-            Self::Checkpoint { reason, .. } => write!(f, "the checkpoint of this size: {reason}"),
+            Self::Checkpoint { size, reason } => {
+                write!(f, "the checkpoint in the row of seals with size {size}: {reason}")
+            }
             Self::Root { size, is_kept, .. } => {
                 write!(f, "the events up to {size} are not those of {}", whose(*is_kept))
             }
+            Self::Unsealed { count, .. } => write!(
+                f,
+                "{count} events from here on are not sealed, the first for more than a minute"
+            ),
             Self::CutOff { head, sealed, is_kept } => {
                 write!(f, "the log ends at {head}, before the size {sealed} of {}", whose(*is_kept))
             }
@@ -160,6 +182,8 @@ pub struct Verdict {
     pub head: Position,
     /// The newest seal that a known key has signed; `None` where there is none.
     pub sealed: Option<Checkpoint>,
+    /// How many events are newer than that: nothing of them is signed.
+    pub unsealed: u64,
     /// How many seals there are.
     pub seals: u64,
     /// What is wrong, in order of position; none in a log that is whole.
@@ -168,21 +192,25 @@ pub struct Verdict {
     pub untold: u64,
 }
 
-/// Keeps the first faults, and counts the rest.
+/// Keeps the faults of the lowest positions, and counts the rest.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
+    /// In order of position; of one position, as they were found.
     kept: Vec<Fault>,
     untold: u64,
 }
 
 impl Faults {
-    /// The most that are told of one kind of search; after so many the log is beyond doubt beyond help.
+    /// The most that are told; after so many the log is beyond doubt beyond help.
     pub const MAX: usize = 100;
 
     pub fn push(&mut self, fault: Fault) {
-        if self.kept.len() < Self::MAX {
-            self.kept.push(fault);
-        } else {
+        let place = self.kept.partition_point(|kept| kept.position() <= fault.position());
+        if place < Self::MAX {
+            self.kept.insert(place, fault);
+        }
+        if self.kept.len() > Self::MAX || place >= Self::MAX {
+            self.kept.truncate(Self::MAX);
             self.untold += 1;
         }
     }
@@ -191,10 +219,33 @@ impl Faults {
         faults.into_iter().for_each(|fault| self.push(fault));
     }
 
+    /// Counts faults that nobody has named.
+    pub fn count(&mut self, more: u64) {
+        self.untold += more;
+    }
+
     /// In order of position, with the number of those that were not kept.
     pub fn in_order(self) -> (Vec<Fault>, u64) {
-        let Self { mut kept, untold } = self;
-        kept.sort_by_key(Fault::position);
-        (kept, untold)
+        (self.kept, self.untold)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_positions_are_kept_whatever_the_order_is() {
+        let changed = |position: i64| Fault::Changed { position: Position(position) };
+        let time = |position: i64| Fault::Time { position: Position(position) };
+        let mut faults = Faults::default();
+        faults.extend((51..=200).map(changed));
+        faults.extend((1..=60).rev().map(time));
+        faults.count(5);
+        let (kept, untold) = faults.in_order();
+        let both = (51..=60).flat_map(|position| [changed(position), time(position)]);
+        let lowest = (1..=50).map(time).chain(both).chain((61..=90).map(changed));
+        assert_eq!(kept, lowest.collect::<Vec<_>>());
+        assert_eq!(untold, 210 - 100 + 5);
     }
 }

@@ -2,7 +2,6 @@
 
 mod fault;
 mod piece;
-mod seals;
 mod tree;
 
 use std::collections::VecDeque;
@@ -17,12 +16,18 @@ pub use self::fault::{Fault, Verdict};
 use self::piece::{Opened, Piece, Reader};
 use self::tree::Trees;
 use super::checkpoint::{Checkpoint, LogPublicKey};
+use super::merkle::Hash;
+use super::seals;
+use super::walk::{Damage, Walk};
 use crate::error::StoreError;
 use crate::record::Position;
 use crate::vault::Vault;
 
 /// How many events are read at a time.
 const PIECE: i64 = 2_000;
+
+/// For how long an event may be unsealed, in microseconds: a server seals within a second.
+const UNSEALED_MAX_US: i64 = 60_000_000;
 
 /// What a log is verified with.
 #[derive(Clone, Debug)]
@@ -53,41 +58,39 @@ impl Verification {
             .execute(&mut *snapshot)
             .await
             .map_err(failed())?;
-        let (name, head): (String, i64) = sqlx::query_as(
-            "SELECT pg_export_snapshot(), (SELECT coalesce(max(position), 0) FROM events)",
+        let (name, head, now): (String, i64, i64) = sqlx::query_as(
+            "SELECT pg_export_snapshot(), (SELECT coalesce(max(position), 0) FROM events),
+                 (extract(epoch FROM now()) * 1000000)::bigint",
         )
         .fetch_one(&mut *snapshot)
         .await
         .map_err(failed())?;
-        let sealed = seals::newest(&mut snapshot, &self.keys).await?;
-        let signed = [sealed, self.kept].into_iter().flatten().map(|signed| signed.size).max();
+        let sealed = seals::newest_signed(&mut snapshot, &self.keys).await?;
         let reader = Reader {
             pool: pool.clone(),
             snapshot: name.into(),
             keys: self.keys.clone().into(),
             vault: self.vault.clone(),
-            signed: signed.unwrap_or(0),
         };
         let ends = ends(&mut snapshot).await?;
-        let mut check = Check {
-            keys: &self.keys,
-            kept: self.kept,
-            signed: reader.signed,
-            faults: Faults::default(),
-            trees: Trees::default(),
-            seals: 0,
-            time: i64::MIN,
-        };
+        let mut check = Check::new(self, sealed);
         let mut pieces = pieces(&reader, &ends);
         while let Some((until, piece)) = pieces.try_next().await? {
-            check.piece(piece);
+            check.piece(&mut snapshot, piece).await?;
             progress(until, Position(head));
         }
-        check.end(&mut snapshot, Position(head), sealed).await?;
-        check.faults.extend(sequences(&mut snapshot).await?);
-        let Check { faults, seals, .. } = check;
+        check.end(&mut snapshot, Position(head), now).await?;
+        sequences(&mut snapshot, &mut check.faults).await?;
+        let Check { faults, seals, unsealed, .. } = check;
         let (faults, untold) = faults.in_order();
-        Ok(Verdict { head: Position(head), sealed, seals, faults, untold })
+        Ok(Verdict {
+            head: Position(head),
+            sealed,
+            unsealed: unsealed.count,
+            seals,
+            faults,
+            untold,
+        })
     }
 }
 
@@ -130,25 +133,62 @@ fn pieces(
     futures::stream::iter(ranges).map(read).buffered(at_once).boxed()
 }
 
+/// Events that are newer than the newest seal.
+#[derive(Default)]
+struct Unsealed {
+    count: u64,
+    /// The position and time of the first one.
+    first: Option<(Position, i64)>,
+}
+
 /// Puts the pieces together.
 struct Check<'a> {
     keys: &'a [LogPublicKey],
     kept: Option<Checkpoint>,
+    /// The newest seal that a known key has signed.
+    sealed: Option<Checkpoint>,
     /// Up to here somebody has signed.
     signed: u64,
     faults: Faults,
     trees: Trees,
+    stored: Walk,
+    unsealed: Unsealed,
     /// How many seals there were so far.
     seals: u64,
     /// When the event before was recorded.
     time: i64,
 }
 
-impl Check<'_> {
+impl<'a> Check<'a> {
+    fn new(verification: &'a Verification, sealed: Option<Checkpoint>) -> Self {
+        let size = |signed: Option<Checkpoint>| signed.map_or(0, |signed| signed.size);
+        let signed = size(sealed).max(size(verification.kept));
+        Self {
+            keys: &verification.keys,
+            kept: verification.kept,
+            sealed,
+            signed,
+            faults: Faults::default(),
+            trees: Trees::default(),
+            stored: Walk::new(size(sealed), signed),
+            unsealed: Unsealed::default(),
+            seals: 0,
+            time: i64::MIN,
+        }
+    }
+
     /// Goes through the events of the next piece.
-    fn piece(&mut self, Piece { rows, stored, faults, mut seals }: Piece) {
+    async fn piece(
+        &mut self,
+        snapshot: &mut PgConnection,
+        Piece { rows, faults, mut seals }: Piece,
+    ) -> Result<(), StoreError> {
         self.faults.extend(faults);
         for row in rows {
+            if row.position > self.sealed_position() {
+                self.unsealed.count += 1;
+                self.unsealed.first.get_or_insert((row.position, row.time));
+            }
             let next = Position(self.trees.size().cast_signed() + 1);
             if row.position < next {
                 self.faults.push(Fault::Extra { position: row.position });
@@ -160,9 +200,7 @@ impl Check<'_> {
                 // What the stored tree knows of the missing ones lets the rest be checked all the same.
                 let known = to.0.cast_unsigned().min(self.signed);
                 while self.trees.size() < known {
-                    let index = self.trees.size();
-                    self.trees.push(None, stored.leaf(index));
-                    self.compare(&mut seals);
+                    self.leaf(snapshot, None, &mut seals).await?;
                 }
                 self.trees.skip_to(to.0.cast_unsigned());
             }
@@ -170,24 +208,41 @@ impl Check<'_> {
                 self.faults.push(Fault::Time { position: row.position });
             }
             self.time = row.time;
-            let index = self.trees.size();
-            let known = if index < self.signed { stored.leaf(index) } else { None };
-            self.trees.push(Some(row.leaf), known);
-            self.compare(&mut seals);
+            self.leaf(snapshot, Some(row.leaf), &mut seals).await?;
         }
+        Ok(())
+    }
+
+    /// Up to here the events are sealed.
+    fn sealed_position(&self) -> Position {
+        self.sealed.map_or(Position::START, |sealed| Position(sealed.size.cast_signed()))
+    }
+
+    /// Adds the next leaf, which is that of an event or of one that is missing.
+    async fn leaf(
+        &mut self,
+        snapshot: &mut PgConnection,
+        event: Option<Hash>,
+        seals: &mut VecDeque<Opened>,
+    ) -> Result<(), StoreError> {
+        let stored = self.stored.pass(snapshot, event).await?;
+        self.faults.extend(self.stored.found().map(damaged));
+        self.trees.push(event, stored);
+        self.compare(seals);
+        Ok(())
     }
 
     /// Compares the tree of this size with what was signed for it.
     fn compare(&mut self, seals: &mut VecDeque<Opened>) {
         let size = self.trees.size();
         if let Some(kept) = self.kept.filter(|kept| kept.size == size) {
-            self.faults.extend(self.trees.compare(&kept, true));
+            self.trees.compare(&kept, true, &mut self.faults);
         }
         while let Some(seal) = seals.pop_front_if(|(sealed, _)| sealed.0 <= size.cast_signed()) {
             self.seals += 1;
             match seal {
                 (_, Ok(signed)) if signed.size == size => {
-                    self.faults.extend(self.trees.compare(&signed, false));
+                    self.trees.compare(&signed, false, &mut self.faults);
                 }
                 // Of a size that was skipped, for its events are missing.
                 (_, Ok(_)) => {}
@@ -201,9 +256,15 @@ impl Check<'_> {
         &mut self,
         snapshot: &mut PgConnection,
         head: Position,
-        sealed: Option<Checkpoint>,
+        now: i64,
     ) -> Result<(), StoreError> {
-        self.faults.extend(self.trees.end());
+        self.trees.end(&mut self.faults);
+        self.faults.extend(self.stored.end().map(damaged));
+        if let (Some(_), Some((from, time))) = (self.sealed, self.unsealed.first)
+            && time < now.saturating_sub(UNSEALED_MAX_US)
+        {
+            self.faults.push(Fault::Unsealed { from, count: self.unsealed.count });
+        }
         let mut after = head;
         loop {
             let seals =
@@ -217,7 +278,7 @@ impl Check<'_> {
                 }
             }
         }
-        for (signed, is_kept) in [(sealed, false), (self.kept, true)] {
+        for (signed, is_kept) in [(self.sealed, false), (self.kept, true)] {
             let size = signed.map_or(Position::START, |signed| Position(signed.size.cast_signed()));
             if size > head {
                 self.faults.push(Fault::CutOff { head, sealed: size, is_kept });
@@ -227,10 +288,14 @@ impl Check<'_> {
     }
 }
 
+fn damaged(Damage { level, from, to }: Damage) -> Fault {
+    Fault::Tree { level, from, to }
+}
+
 /// Each stream counts from 1 without a gap, in the order of positions.
-async fn sequences(snapshot: &mut PgConnection) -> Result<Vec<Fault>, StoreError> {
-    let rows: Vec<(i64, i64, i64)> = sqlx::query_as(
-        "SELECT position, sequence, expected FROM (
+async fn sequences(snapshot: &mut PgConnection, faults: &mut Faults) -> Result<(), StoreError> {
+    let rows: Vec<(i64, i64, i64, i64)> = sqlx::query_as(
+        "SELECT position, sequence, expected, count(*) OVER () FROM (
              SELECT position, sequence, 1 + lag(sequence, 1, 0::bigint) OVER (
                  PARTITION BY aggregate_type, aggregate_id ORDER BY position) AS expected
              FROM events) numbered
@@ -240,10 +305,10 @@ async fn sequences(snapshot: &mut PgConnection) -> Result<Vec<Fault>, StoreError
     .fetch_all(snapshot)
     .await
     .map_err(StoreError::database("numbering the streams"))?;
-    let fault = |(position, found, expected)| Fault::Sequence {
-        position: Position(position),
-        expected,
-        found,
-    };
-    Ok(rows.into_iter().map(fault).collect())
+    let all = rows.first().map_or(0, |(.., all)| all.unsigned_abs());
+    faults.count(all.saturating_sub(rows.len() as u64));
+    for (position, found, expected, _) in rows {
+        faults.push(Fault::Sequence { position: Position(position), expected, found });
+    }
+    Ok(())
 }

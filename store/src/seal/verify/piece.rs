@@ -9,12 +9,14 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 use super::super::checkpoint::{Checkpoint, CheckpointError, LogPublicKey};
 use super::super::leaf::{STORED_COLUMNS, StoredEvent};
 use super::super::merkle::Hash;
-use super::super::tiles::Tiles;
+use super::super::seals;
 use super::fault::Fault;
-use super::seals;
 use crate::error::StoreError;
 use crate::record::{Position, RecordedEvent};
 use crate::vault::{KeyRing, ReadError, Vault};
+
+/// How many bytes of JSON are read at a time.
+const PART_BYTES: i64 = 16 << 20;
 
 /// Reads pieces of the log as one snapshot has it; several at the same time.
 #[derive(Clone)]
@@ -26,8 +28,6 @@ pub(super) struct Reader {
     pub keys: Arc<[LogPublicKey]>,
     /// Opens personal values; without it they stay closed.
     pub vault: Option<Vault>,
-    /// How many leaves the stored tree is asked for; what is beyond was never signed.
-    pub signed: u64,
 }
 
 /// What was read of an event.
@@ -45,8 +45,6 @@ pub(super) type Opened = (Position, Result<Checkpoint, CheckpointError>);
 pub(super) struct Piece {
     /// The events in order.
     pub rows: Vec<Row>,
-    /// The stored tree's hashes of them.
-    pub stored: Tiles,
     /// What is wrong with them, each by itself.
     pub faults: Vec<Fault>,
     /// The seals of these sizes, in order, and what became of their signatures.
@@ -66,28 +64,29 @@ impl Reader {
         ] {
             sqlx::query(sql).execute(&mut *transaction).await.map_err(failed())?;
         }
-        let events: Vec<StoredEvent> = sqlx::query_as(&format!(
-            "SELECT {STORED_COLUMNS} FROM events WHERE position > $1 AND position <= $2 ORDER BY position"
-        ))
-        .bind(after.0)
-        .bind(until.0)
-        .fetch_all(&mut *transaction)
-        .await
-        .map_err(failed())?;
-        let from = u64::try_from(after.0).unwrap_or(0).min(self.signed);
-        let to = u64::try_from(until.0).unwrap_or(0).min(self.signed);
-        let stored = Tiles::for_leaves(&mut transaction, from, to)
+        let mut piece = Piece { rows: Vec::new(), faults: Vec::new(), seals: VecDeque::new() };
+        let mut from = after;
+        for to in parts(&mut transaction, after, until).await? {
+            let events: Vec<StoredEvent> = sqlx::query_as(&format!(
+                "SELECT {STORED_COLUMNS} FROM events WHERE position > $1 AND position <= $2 ORDER BY position"
+            ))
+            .bind(from.0)
+            .bind(to.0)
+            .fetch_all(&mut *transaction)
             .await
-            .map_err(StoreError::database("reading the tree"))?;
-        let faults = self.unreadable(&mut transaction, &events).await?;
+            .map_err(failed())?;
+            piece.faults.extend(self.unreadable(&mut transaction, &events).await?);
+            piece.rows.extend(events.iter().map(|event| Row {
+                position: event.position(),
+                leaf: event.leaf_hash(),
+                time: event.recorded_at_us,
+            }));
+            from = to;
+        }
         let seals = seals::between(&mut transaction, after, until, i64::MAX).await?;
-        let seals = seals.iter().map(|seal| (Position(seal.size), seal.open(&self.keys))).collect();
-        let row = |event: &StoredEvent| Row {
-            position: event.position(),
-            leaf: event.leaf_hash(),
-            time: event.recorded_at_us,
-        };
-        Ok(Piece { rows: events.iter().map(row).collect(), stored, faults, seals })
+        let open = |seal: &seals::Seal| (Position(seal.size), seal.open(&self.keys));
+        piece.seals.extend(seals.iter().map(open));
+        Ok(piece)
     }
 
     /// The events that this program cannot read: unknown types and versions, payloads that do not fit.
@@ -115,6 +114,29 @@ impl Reader {
         }
         Ok(faults)
     }
+}
+
+/// The last positions of the parts that a piece is read in: payloads may be large, and only what is needed of
+/// them stays in memory.
+async fn parts(
+    transaction: &mut PgConnection,
+    after: Position,
+    until: Position,
+) -> Result<Vec<Position>, StoreError> {
+    let ends: Vec<i64> = sqlx::query_scalar(
+        "SELECT max(position) FROM (
+             SELECT position, sum(octet_length(payload::text) + octet_length(metadata::text))
+                 OVER (ORDER BY position) / $3 AS part
+             FROM events WHERE position > $1 AND position <= $2) measured
+         GROUP BY floor(part) ORDER BY 1",
+    )
+    .bind(after.0)
+    .bind(until.0)
+    .bind(PART_BYTES)
+    .fetch_all(transaction)
+    .await
+    .map_err(StoreError::database("measuring the log"))?;
+    Ok(ends.into_iter().map(Position).collect())
 }
 
 fn read(ring: Option<&KeyRing>, event: &RecordedEvent) -> Result<(), ReadError> {

@@ -3,7 +3,7 @@
 
 use super::super::checkpoint::Checkpoint;
 use super::super::merkle::{Frontier, Hash};
-use super::fault::Fault;
+use super::fault::{Fault, Faults};
 use crate::record::Position;
 
 /// Two trees that grow together; one as long as they are the same.
@@ -15,8 +15,8 @@ pub(super) struct Trees {
     /// Of the stored hashes, since they differ; `None` after one that is missing.
     stored: Option<Frontier>,
     has_forked: bool,
-    /// Where they differ, since the last comparison.
-    doubts: Vec<Position>,
+    /// Where they differ, since the last comparison: from the first to the last of those beside each other.
+    doubts: Vec<(Position, Position)>,
     /// The newest good checkpoint.
     good: Position,
     /// Neither was what was signed; nor will they be later.
@@ -52,7 +52,7 @@ impl Trees {
         }
         self.size += 1;
         if differs && event.is_some() {
-            self.doubts.push(Position(self.size.cast_signed()));
+            self.doubt(Position(self.size.cast_signed()));
         }
         grow(&mut self.events, event);
         if self.has_forked {
@@ -68,34 +68,36 @@ impl Trees {
         }
     }
 
+    fn doubt(&mut self, position: Position) {
+        match self.doubts.last_mut() {
+            Some((_, last)) if last.0 + 1 == position.0 => *last = position,
+            _ => self.doubts.push((position, position)),
+        }
+    }
+
     /// Compares with what was signed for this size, and says what is wrong.
-    pub fn compare(&mut self, signed: &Checkpoint, is_kept: bool) -> Vec<Fault> {
+    pub fn compare(&mut self, signed: &Checkpoint, is_kept: bool, faults: &mut Faults) {
         let is_signed =
             |tree: &Option<Frontier>| tree.as_ref().is_some_and(|tree| tree.root() == signed.root);
         let size = Position(self.size.cast_signed());
         if is_signed(&self.events) {
             let doubts = self.doubts.drain(..);
-            let faults = doubts.map(|position| Fault::Tree { position }).collect();
+            faults.extend(doubts.map(|(from, to)| Fault::Tree { level: 0, from, to }));
             self.agree(size);
-            return faults;
-        }
-        if is_signed(&self.stored) {
-            let doubts = self.doubts.drain(..);
-            let faults = doubts.map(|position| Fault::Changed { position }).collect();
+        } else if is_signed(&self.stored) {
+            self.end(faults);
             self.events = self.stored.take();
             self.agree(size);
-            return faults;
-        }
-        if is_kept {
+        } else if is_kept {
             // The log's own checkpoints may say something else, and do not say since when.
-            return vec![Fault::Root { after: Position::START, size, is_kept }];
+            faults.push(Fault::Root { after: Position::START, size, is_kept });
+        } else {
+            self.end(faults);
+            if !self.is_lost {
+                self.is_lost = true;
+                faults.push(Fault::Root { after: self.good, size, is_kept });
+            }
         }
-        let mut faults = self.end();
-        if !self.is_lost {
-            self.is_lost = true;
-            faults.push(Fault::Root { after: self.good, size, is_kept });
-        }
-        faults
     }
 
     /// The trees are one again.
@@ -106,8 +108,9 @@ impl Trees {
     }
 
     /// What nobody has signed, or nobody can tell: the events that have another hash than the stored one.
-    pub fn end(&mut self) -> Vec<Fault> {
-        self.doubts.drain(..).map(|position| Fault::Changed { position }).collect()
+    pub fn end(&mut self, faults: &mut Faults) {
+        let positions = self.doubts.drain(..).flat_map(|(from, to)| from.0..=to.0);
+        faults.extend(positions.map(|position| Fault::Changed { position: Position(position) }));
     }
 }
 
@@ -145,25 +148,34 @@ mod tests {
         trees
     }
 
+    /// What a comparison says.
+    fn compare(trees: &mut Trees, signed: &Checkpoint, is_kept: bool) -> Vec<Fault> {
+        let mut faults = Faults::default();
+        trees.compare(signed, is_kept, &mut faults);
+        faults.in_order().0
+    }
+
     fn at(position: i64) -> Position {
         Position(position)
     }
 
     #[test]
     fn what_was_signed_is_good() {
-        assert_eq!(trees(&[(1, 1), (2, 2), (3, 0)]).compare(&signed(&[1, 2, 3]), false), []);
+        assert_eq!(compare(&mut trees(&[(1, 1), (2, 2), (3, 0)]), &signed(&[1, 2, 3]), false), []);
     }
 
     #[test]
     fn what_was_signed_says_who_is_right() {
-        let compare = |leaves: &[(u8, u8)]| trees(leaves).compare(&signed(&[1, 2, 3]), false);
+        let tree = |from, to| Fault::Tree { level: 0, from: at(from), to: at(to) };
+        let compare = |leaves: &[(u8, u8)]| compare(&mut trees(leaves), &signed(&[1, 2, 3]), false);
         assert_eq!(compare(&[(1, 1), (9, 2), (3, 3)]), [Fault::Changed { position: at(2) }]);
-        assert_eq!(compare(&[(1, 1), (2, 9), (3, 3)]), [Fault::Tree { position: at(2) }]);
+        assert_eq!(compare(&[(1, 1), (2, 9), (3, 3)]), [tree(2, 2)]);
+        assert_eq!(compare(&[(1, 7), (2, 7), (3, 3)]), [tree(1, 2)]);
         let root = Fault::Root { after: at(0), size: at(3), is_kept: false };
         assert_eq!(compare(&[(1, 1), (9, 9), (3, 3)]), std::slice::from_ref(&root));
         assert_eq!(
             compare(&[(8, 1), (2, 9), (3, 3)]),
-            [Fault::Changed { position: at(1) }, Fault::Changed { position: at(2) }, root]
+            [Fault::Changed { position: at(1) }, root, Fault::Changed { position: at(2) }]
         );
         // A missing one is told by who misses it.
         assert_eq!(compare(&[(1, 1), (0, 2), (3, 3)]), []);
@@ -173,12 +185,12 @@ mod tests {
     #[test]
     fn the_tree_goes_on_after_a_change() {
         let mut trees = trees(&[(1, 1), (9, 2)]);
-        assert_eq!(trees.compare(&signed(&[1, 2]), false).len(), 1);
+        assert_eq!(compare(&mut trees, &signed(&[1, 2]), false).len(), 1);
         trees.push(Some(leaf(3)), Some(leaf(3)));
-        assert_eq!(trees.compare(&signed(&[1, 2, 3]), false), []);
+        assert_eq!(compare(&mut trees, &signed(&[1, 2, 3]), false), []);
         trees.push(Some(leaf(9)), Some(leaf(4)));
         assert_eq!(
-            trees.compare(&signed(&[1, 2, 3, 4]), false),
+            compare(&mut trees, &signed(&[1, 2, 3, 4]), false),
             [Fault::Changed { position: at(4) }]
         );
     }
@@ -186,13 +198,13 @@ mod tests {
     #[test]
     fn a_loss_is_told_once_and_from_the_last_good_checkpoint_on() {
         let mut trees = trees(&[(1, 1), (2, 2)]);
-        assert_eq!(trees.compare(&signed(&[1, 2]), false), []);
+        assert_eq!(compare(&mut trees, &signed(&[1, 2]), false), []);
         trees.push(Some(leaf(9)), None);
         let root = Fault::Root { after: at(2), size: at(3), is_kept: false };
-        assert_eq!(trees.compare(&signed(&[1, 2, 3]), false), [root]);
+        assert_eq!(compare(&mut trees, &signed(&[1, 2, 3]), false), [root]);
         trees.push(Some(leaf(4)), None);
-        assert_eq!(trees.compare(&signed(&[1, 2, 3, 4]), false), []);
+        assert_eq!(compare(&mut trees, &signed(&[1, 2, 3, 4]), false), []);
         let kept = Fault::Root { after: at(0), size: at(4), is_kept: true };
-        assert_eq!(trees.compare(&signed(&[1, 2, 3, 4]), true), [kept]);
+        assert_eq!(compare(&mut trees, &signed(&[1, 2, 3, 4]), true), [kept]);
     }
 }
