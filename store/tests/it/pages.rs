@@ -58,7 +58,7 @@ async fn large_events_are_read_a_few_at_a_time_and_each_once() {
     assert_bounded(&pages);
     let mut read: Vec<_> =
         pages.iter().flatten().map(|event| (event.aggregate_id, event.sequence)).collect();
-    assert!(read.chunk_by(|a, b| a.0 == b.0).all(|stream| stream.is_sorted()));
+    assert!(read.chunk_by(|a, b| a.0 == b.0).all(<[_]>::is_sorted));
     read.sort_unstable();
     read.dedup();
     assert_eq!(i64::try_from(read.len()).unwrap(), head.0);
