@@ -84,7 +84,7 @@ enum Verb {
         /// How the differences are written.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
-        /// Shows the values that differ; they may be personal.
+        /// Personal values, too.
         #[arg(long)]
         show_personal: bool,
     },

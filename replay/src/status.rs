@@ -1,6 +1,6 @@
 //! How far everything is.
 
-use orion_projections::{CheckError, PROJECTIONS, Status};
+use orion_projections::{FactsError, PROJECTIONS, Status};
 use orion_store::Position;
 use orion_store::seal::newest_seal;
 use serde_json::{Value, json};
@@ -39,21 +39,30 @@ pub async fn status(pool: &PgPool, format: Format) -> Outcome {
                 Status::Running => None,
                 Status::Stopped { error } => Some(error),
             },
-            fault: (head < position).then(|| CheckError::LogEnds { head, position }.to_string()),
+            fault: (head < position).then(|| FactsError::LogEnds { head, position }.to_string()),
         }
     };
     let projections: Vec<Projection> = checkpoints.into_iter().map(projection).collect();
     let cut = is_cut.then(|| format!("the log ends at {head}, before the sealed size {sealed}"));
+    let leftover = orion_projections::leftover(pool).await?;
     match format {
-        Format::Text => print_text(head, sealed, cut.as_deref(), &projections),
-        Format::Json => println!("{:#}", as_json(head, sealed, cut.as_deref(), &projections)),
+        Format::Text => print_text(head, sealed, cut.as_deref(), &projections, leftover),
+        Format::Json => {
+            println!("{:#}", as_json(head, sealed, cut.as_deref(), &projections, leftover));
+        }
     }
     let is_well =
         |projection: &Projection| projection.error.is_none() && projection.fault.is_none();
     Ok(!is_cut && projections.iter().all(is_well))
 }
 
-fn print_text(head: Position, sealed: Position, cut: Option<&str>, projections: &[Projection]) {
+fn print_text(
+    head: Position,
+    sealed: Position,
+    cut: Option<&str>,
+    projections: &[Projection],
+    leftover: Option<&str>,
+) {
     println!("head        {head}");
     println!("sealed      {sealed}");
     if let Some(cut) = cut {
@@ -74,6 +83,9 @@ fn print_text(head: Position, sealed: Position, cut: Option<&str>, projections: 
             println!("fault       {fault}");
         }
     }
+    if let Some(schema) = leftover {
+        println!("leftover    {schema}, of an interrupted rebuild; the next one removes it");
+    }
 }
 
 fn as_json(
@@ -81,6 +93,7 @@ fn as_json(
     sealed: Position,
     cut: Option<&str>,
     projections: &[Projection],
+    leftover: Option<&str>,
 ) -> Value {
     let projection = |Projection { name, position, lag, error, fault }: &Projection| {
         json!({
@@ -93,5 +106,8 @@ fn as_json(
         })
     };
     let projections: Vec<Value> = projections.iter().map(projection).collect();
-    json!({ "head": head, "sealed": sealed, "fault": cut, "projections": projections })
+    json!({
+        "head": head, "sealed": sealed, "fault": cut, "projections": projections,
+        "leftover": leftover,
+    })
 }

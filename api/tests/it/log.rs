@@ -90,7 +90,7 @@ impl Records {
         let (position, differences) = eventually("the read model reaches the head", async || {
             let head = self.head().await;
             let (position, differences) =
-                orion_projections::check(&self.pool, &self.vault).await.unwrap();
+                orion_projections::check(&self.pool, &self.vault, &|_| ()).await.unwrap();
             (position == Position(head)).then_some((position, differences))
         })
         .await;

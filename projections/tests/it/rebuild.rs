@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, mpsc};
 
-use orion_projections::{Projector, READ_MODEL, RebuildError, Rebuilt, check, checkpoint, rebuild};
+use orion_projections::{
+    Projector, READ_MODEL, RebuildError, Rebuilt, check, checkpoint, leftover, rebuild,
+};
 use orion_store::testing::vault;
 use sqlx::{Connection, PgConnection};
+use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
 use crate::history::History;
@@ -29,7 +33,8 @@ impl World {
     }
 
     async fn assert_clean(&self) {
-        let (_, differences) = check(&self.owner, &vault(&self.owner).await).await.unwrap();
+        let (_, differences) =
+            check(&self.owner, &vault(&self.owner).await, &unheard).await.unwrap();
         assert!(differences.is_empty(), "{differences:#?}");
     }
 
@@ -135,22 +140,54 @@ async fn what_was_spoiled_is_found_and_mended() {
     assert!(!world.has_side_schema().await);
 }
 
+/// As after an import.
+const EMPTY: &str = "TRUNCATE orion.users, orion.trends, orion.contents, orion.providers, orion.social_accounts,
+         orion.oauth_accounts, orion.user_settings, orion.refresh_tokens, orion.media_assets, orion.pipeline_runs,
+         orion.publish_records, projection.streams, projection.sessions, projection.publishes, projection.service_tokens;
+     DELETE FROM projection.checkpoints";
+
 #[tokio::test]
 async fn empty_tables_are_filled_to_the_head_and_keep_their_keys_and_indexes() {
     let (world, _) = World::projected(2, 400).await;
     let before = world.contents().await;
-    world
-        .execute(
-            "TRUNCATE orion.users, orion.trends, orion.contents, orion.providers, orion.social_accounts, orion.oauth_accounts,
-                 orion.user_settings, orion.refresh_tokens, orion.media_assets, orion.pipeline_runs, orion.publish_records,
-                 projection.streams, projection.sessions, projection.publishes, projection.service_tokens;
-             DELETE FROM projection.checkpoints",
-        )
-        .await;
+    world.execute(EMPTY).await;
     let rebuilt = world.rebuild(false).await.unwrap();
     assert_eq!(rebuilt.position, world.store.log().head().await.unwrap());
     assert!(world.contents().await == before);
     assert_eq!(checkpoint(&world.owner, READ_MODEL).await.unwrap().position, rebuilt.position);
+    world.assert_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_do_not_wait_for_the_fold_into_empty_tables() {
+    let (world, _) = World::projected(9, 400).await;
+    let before = world.contents().await;
+    world.execute(EMPTY).await;
+    // Whoever is in the middle of reading goes on to the end, too.
+    let mut reader = world.owner.begin().await.unwrap();
+    let count = "SELECT count(*) FROM orion.contents";
+    assert_eq!(sqlx::query_scalar::<_, i64>(count).fetch_one(&mut *reader).await.unwrap(), 0);
+
+    let (folding, is_folding) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let may_go_on = Mutex::new(may_go_on);
+    let (pool, keys) = (world.store.log().pool().clone(), vault(&world.owner).await);
+    let rebuilding = tokio::spawn(async move {
+        let wait = move |_| {
+            let _ = folding.send(());
+            let _ = block_in_place(|| may_go_on.lock().unwrap().recv());
+        };
+        rebuild(&pool, &keys, false, &wait).await
+    });
+    tokio::task::spawn_blocking(move || is_folding.recv_timeout(PATIENCE)).await.unwrap().unwrap();
+    world
+        .execute("SET lock_timeout = '5s'; SELECT count(*) FROM orion.users; RESET lock_timeout")
+        .await;
+    drop(go_on);
+    rebuilding.await.unwrap().unwrap();
+    assert!(sqlx::query_scalar::<_, i64>(count).fetch_one(&mut *reader).await.unwrap() > 0);
+    drop(reader);
+    assert!(world.contents().await == before);
     world.assert_clean().await;
 }
 
@@ -212,6 +249,8 @@ async fn cut_off_at_any_moment_it_leaves_the_tables_as_they_were() {
             break;
         }
         assert!(now == spoiled || now == good, "half mended after {statements} statements");
+        let left = world.has_side_schema().await.then_some("orion_rebuild");
+        assert_eq!(leftover(&world.owner).await.unwrap(), left);
         cut_off += 1;
         if now == good {
             world
