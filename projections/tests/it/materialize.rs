@@ -1,7 +1,6 @@
 //! The tables as they were: at every position what a fold of the log up to there gives.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, mpsc};
 
 use orion_projections::tables::{Visitor, visit_documented};
 use orion_projections::{FactsError, RebuildError, Table, materialize};
@@ -10,11 +9,10 @@ use orion_store::{Fact, Position};
 use serde_json::json;
 use sqlx::PgPool;
 use sqlx::types::Json;
-use tokio::task::block_in_place;
 use uuid::Uuid;
 
 use crate::history::History;
-use crate::world::{PATIENCE, World};
+use crate::world::{World, pausing};
 
 fn unheard(_: u64) {}
 
@@ -137,21 +135,14 @@ async fn nobody_who_was_erased_meanwhile_is_in_it() {
         "via": "provider",
     });
     world.happens(user, "user.registered", payload).await;
-    let (folding, is_folding) = mpsc::channel();
-    let (go_on, may_go_on) = mpsc::channel::<()>();
-    let may_go_on = Mutex::new(may_go_on);
+    let (wait, paused) = pausing();
     let (pool, keys) = (world.store.log().pool().clone(), vault(&world.owner).await);
-    let materializing = tokio::spawn(async move {
-        let wait = move |_| {
-            let _ = folding.send(());
-            let _ = block_in_place(|| may_go_on.lock().unwrap().recv());
-        };
-        materialize(&pool, &keys, Position(1), "then", &wait).await
-    });
+    let materializing =
+        tokio::spawn(async move { materialize(&pool, &keys, Position(1), "then", &wait).await });
     // She is read by now.
-    tokio::task::spawn_blocking(move || is_folding.recv_timeout(PATIENCE)).await.unwrap().unwrap();
+    paused.begun();
     world.happens(user, "user.erased", json!({ "oauth_account_ids": [] })).await;
-    drop(go_on);
+    drop(paused);
     let erased = materializing.await.unwrap();
     assert!(matches!(erased, Err(RebuildError::Erased)), "{erased:?}");
     assert!(!world.schemas().await.contains(&"then".to_owned()));

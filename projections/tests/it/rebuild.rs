@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, mpsc};
+use std::time::Duration;
 
 use orion_projections::{
     Projector, READ_MODEL, RebuildError, Rebuilt, check, checkpoint, leftover, rebuild,
 };
 use orion_store::testing::vault;
 use sqlx::{Connection, PgConnection};
-use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
 use crate::history::History;
-use crate::world::{PATIENCE, World};
+use crate::world::{PATIENCE, World, pausing};
 
 fn unheard(_: u64) {}
 
@@ -168,22 +167,14 @@ async fn readers_do_not_wait_for_the_fold_into_empty_tables() {
     let count = "SELECT count(*) FROM orion.contents";
     assert_eq!(sqlx::query_scalar::<_, i64>(count).fetch_one(&mut *reader).await.unwrap(), 0);
 
-    let (folding, is_folding) = mpsc::channel();
-    let (go_on, may_go_on) = mpsc::channel::<()>();
-    let may_go_on = Mutex::new(may_go_on);
+    let (wait, paused) = pausing();
     let (pool, keys) = (world.store.log().pool().clone(), vault(&world.owner).await);
-    let rebuilding = tokio::spawn(async move {
-        let wait = move |_| {
-            let _ = folding.send(());
-            let _ = block_in_place(|| may_go_on.lock().unwrap().recv());
-        };
-        rebuild(&pool, &keys, false, &wait).await
-    });
-    tokio::task::spawn_blocking(move || is_folding.recv_timeout(PATIENCE)).await.unwrap().unwrap();
+    let rebuilding = tokio::spawn(async move { rebuild(&pool, &keys, false, &wait).await });
+    paused.begun();
     world
         .execute("SET lock_timeout = '5s'; SELECT count(*) FROM orion.users; RESET lock_timeout")
         .await;
-    drop(go_on);
+    drop(paused);
     // Nor does it wait for the reader, with everybody else behind it.
     let rebuilt = tokio::time::timeout(PATIENCE / 2, rebuilding).await.expect("it goes on");
     rebuilt.unwrap().unwrap();
@@ -191,6 +182,24 @@ async fn readers_do_not_wait_for_the_fold_into_empty_tables() {
     drop(reader);
     assert!(world.contents().await == before);
     world.assert_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_projector_that_begins_during_the_fold_into_empty_tables_keeps_what_it_wrote() {
+    let (mut world, mut history) = World::projected(11, 200).await;
+    world.execute(EMPTY).await;
+    let (wait, paused) = pausing();
+    let (pool, keys) = (world.store.log().pool().clone(), vault(&world.owner).await);
+    let rebuilding = tokio::spawn(async move { rebuild(&pool, &keys, false, &wait).await });
+    paused.begun();
+    history.go_on(&mut world, 50).await;
+    world.project_tables().await;
+    let projected = world.contents().await;
+    drop(paused);
+    let rebuilt = rebuilding.await.unwrap().unwrap();
+    assert_eq!(rebuilt.position, world.store.log().head().await.unwrap());
+    assert_eq!(differing(&rebuilt), BTreeMap::new());
+    assert!(world.contents().await == projected);
 }
 
 #[tokio::test]
@@ -229,11 +238,19 @@ async fn commands_and_the_projector_go_on_while_it_runs() {
 
 #[tokio::test]
 async fn cut_off_at_any_moment_it_leaves_the_tables_as_they_were() {
-    let (world, _) = World::projected(4, 400).await;
+    let spoil = "UPDATE orion.contents SET title = 'spoiled'; DELETE FROM orion.pipeline_runs";
+    cut_off_at_any_moment(4, spoil).await;
+}
+
+#[tokio::test]
+async fn cut_off_at_any_moment_it_leaves_empty_tables_empty() {
+    cut_off_at_any_moment(10, EMPTY).await;
+}
+
+async fn cut_off_at_any_moment(seed: u64, spoil: &str) {
+    let (world, _) = World::projected(seed, 400).await;
     let good = world.contents().await;
-    world
-        .execute("UPDATE orion.contents SET title = 'spoiled'; DELETE FROM orion.pipeline_runs")
-        .await;
+    world.execute(spoil).await;
     let spoiled = world.contents().await;
     let keys = vault(&world.owner).await;
     let mut cut_off = 0;
@@ -251,15 +268,10 @@ async fn cut_off_at_any_moment_it_leaves_the_tables_as_they_were() {
             break;
         }
         assert!(now == spoiled || now == good, "half mended after {statements} statements");
-        let left = world.has_side_schema().await.then_some("orion_rebuild");
-        assert_eq!(leftover(&world.owner).await.unwrap(), left);
+        world.settles_what_is_left().await;
         cut_off += 1;
         if now == good {
-            world
-                .execute(
-                    "UPDATE orion.contents SET title = 'spoiled'; DELETE FROM orion.pipeline_runs",
-                )
-                .await;
+            world.execute(spoil).await;
         }
     }
     assert!(cut_off >= 10, "cut off {cut_off} times only");
@@ -267,6 +279,21 @@ async fn cut_off_at_any_moment_it_leaves_the_tables_as_they_were() {
 }
 
 impl World {
+    /// An interrupted rebuild's schema is told, once PostgreSQL has noticed the interruption.
+    async fn settles_what_is_left(&self) {
+        let settled = async {
+            let mut looks = tokio::time::interval(Duration::from_millis(20));
+            loop {
+                looks.tick().await;
+                let left = self.has_side_schema().await.then_some("orion_rebuild");
+                if leftover(&self.owner).await.unwrap() == left {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, settled).await.expect("what is left is told");
+    }
+
     /// Ends the rebuild's own connection once it has been seen in so many states; true if the rebuild
     /// was done before.
     async fn kill_after<T>(&self, states: u64, task: &tokio::task::JoinHandle<T>) -> bool {
