@@ -91,7 +91,7 @@ enum Verb {
         /// How the differences are written.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
-        /// Shows the values that differ; they may be personal.
+        /// Personal values, too.
         #[arg(long)]
         show_personal: bool,
     },
@@ -105,7 +105,7 @@ enum Verb {
         after_help = "Example: orion-replay show content 0197a000-0000-7000-8000-000000000301 --at 2026-02-01T12:00:00Z --diff"
     )]
     Show(show::Show),
-    /// Computes the tables anew beside the served ones, and mends the rows that differ, while the server runs.
+    /// Computes the tables and notifications anew beside the served ones, and mends the rows that differ, while servers run.
     #[command(after_help = "Example: orion-replay rebuild --dry-run")]
     Rebuild {
         /// How it is written.

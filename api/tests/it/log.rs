@@ -87,7 +87,7 @@ impl Records {
 
     /// The rows that are not what the log says, at the position of the read model.
     pub async fn differences(&self) -> Vec<Difference> {
-        orion_projections::check(&self.pool, &self.vault).await.unwrap().1
+        orion_projections::check(&self.pool, &self.vault, &|_| ()).await.unwrap().1
     }
 
     /// Invariant 3: when the read model has reached the head, it is the fold of the log.
@@ -95,7 +95,7 @@ impl Records {
         let (position, differences) = eventually("the read model reaches the head", async || {
             let head = self.head().await;
             let (position, differences) =
-                orion_projections::check(&self.pool, &self.vault).await.unwrap();
+                orion_projections::check(&self.pool, &self.vault, &|_| ()).await.unwrap();
             (position == Position(head)).then_some((position, differences))
         })
         .await;

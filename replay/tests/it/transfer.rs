@@ -109,7 +109,7 @@ async fn a_log_comes_back_as_it_was() {
         }
         let replay = |verb| orion_replay([verb]).with("DATABASE_URL", &into.url);
         let said = replay("rebuild").exits(0).await;
-        assert!(said.ends_with("rows were mended at position 11\n"), "{said}");
+        assert!(said.contains(" rows were mended at position 11\n"), "{said}");
         for table in ["users", "trends"] {
             let sql = format!("SELECT t::text FROM orion.{table} t ORDER BY id");
             let (was, is) = (rows(source.world.url(), &sql).await, rows(&into.url, &sql).await);
