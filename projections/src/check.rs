@@ -5,19 +5,17 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 
 use futures::TryStreamExt;
-use orion_store::{Fact, Position, ReadError, RecordedEvent, StoreError, Vault};
+use orion_store::{Fact, Position, Vault};
 use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::READ_MODEL;
+use crate::facts::{Facts, FactsError};
 use crate::progress::{ProgressError, checkpoint};
 use crate::table::Table;
 use crate::tables::{Visitor, visit_all};
-
-/// How many events are read at a time.
-const READ_MAX: i64 = 5_000;
 
 /// A row that is not what the log says.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +28,8 @@ pub struct Difference {
     pub expected: Option<Value>,
     /// What the table has.
     pub found: Option<Value>,
+    /// The columns with personal or secret values, in this and every row of the table.
+    pub personal: &'static [&'static str],
 }
 
 /// Why a check could not be done.
@@ -39,37 +39,24 @@ pub enum CheckError {
     #[error("reading the tables")]
     Database(#[from] sqlx::Error),
     /// The checkpoint could not be read.
-    #[error("reading the checkpoint")]
+    #[error(transparent)]
     Progress(#[from] ProgressError),
-    /// The log could not be read.
-    #[error("reading the log")]
-    Log(#[from] StoreError),
-    /// An event could not be read.
-    #[error("reading the event at position {position}")]
-    Event {
-        /// Where.
-        position: Position,
-        /// Why.
-        #[source]
-        source: ReadError,
-    },
-    /// The tables show what the log does not have.
-    #[error("the log ends at {head}, before the projection's position {position}")]
-    LogEnds {
-        /// The newest event.
-        head: Position,
-        /// The projection's checkpoint.
-        position: Position,
-    },
+    /// The log could not be folded.
+    #[error(transparent)]
+    Facts(#[from] FactsError),
+    /// The notifications could not be written into temporary tables.
+    #[error("projecting the log into temporary tables")]
+    Project(#[source] sqlx::Error),
 }
 
 /// Compares every table with the fold of the log up to the checkpoint, at one snapshot.
-/// Gives the checkpoint and the rows that differ.
+/// Gives the checkpoint and the rows that differ. `folded` is told of so many more events that are folded.
 ///
 /// It holds the folded rows in memory, but never the log nor a whole table.
 pub async fn check(
     pool: &PgPool,
     vault: &Vault,
+    folded: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<(Position, Vec<Difference>), CheckError> {
     let mut connection = pool.acquire().await?;
     let mut snapshot = connection.begin().await?;
@@ -77,7 +64,7 @@ pub async fn check(
         .execute(&mut *snapshot)
         .await?;
     let position = checkpoint(&mut *snapshot, READ_MODEL).await?.position;
-    let expected = fold_until(&mut snapshot, vault, position).await?;
+    let expected = fold_until(&mut snapshot, vault, position, folded).await?;
     let mut compare = Compare { snapshot: &mut snapshot, expected, differences: Vec::new() };
     visit_all(&mut compare).await?;
     Ok((position, compare.differences))
@@ -88,34 +75,18 @@ async fn fold_until(
     snapshot: &mut PgConnection,
     vault: &Vault,
     position: Position,
-) -> Result<Rows, CheckError> {
+    folded: &(dyn Fn(u64) + Send + Sync),
+) -> Result<Rows, FactsError> {
     let mut fold = Fold { rows: Rows::default(), facts: Vec::new() };
-    let mut head = Position::START;
-    while head < position {
-        fold.facts = next_facts(snapshot, vault, head, position).await?;
-        head = fold.facts.last().map_or(position, |fact| fact.position);
+    let mut facts = Facts::new(vault, Position::START, position);
+    loop {
+        fold.facts = facts.next(snapshot).await?;
+        if fold.facts.is_empty() {
+            return Ok(fold.rows);
+        }
         let Ok(()) = visit_all(&mut fold).await;
+        folded(fold.facts.len() as u64);
     }
-    Ok(fold.rows)
-}
-
-/// The next events after `head` and up to `position`, at least one.
-pub(crate) async fn next_facts(
-    snapshot: &mut PgConnection,
-    vault: &Vault,
-    head: Position,
-    position: Position,
-) -> Result<Vec<Fact>, CheckError> {
-    let limit = READ_MAX.min(position.0 - head.0);
-    let events = orion_store::log::read(&mut *snapshot, head, limit).await?;
-    if events.is_empty() {
-        return Err(CheckError::LogEnds { head, position });
-    }
-    let ring = vault.ring_within(snapshot, &events).await?;
-    let read = |event: &RecordedEvent| {
-        ring.read(event).map_err(|source| CheckError::Event { position: event.position, source })
-    };
-    events.iter().map(read).collect()
 }
 
 /// The rows of every table by key; each table has a type of its own for them.
@@ -186,5 +157,6 @@ impl Visitor for Compare<'_> {
 
 fn difference<T: Table>(id: Uuid, expected: Option<&T>, found: Option<&T>) -> Difference {
     let json = |row: &T| serde_json::to_value(row).unwrap_or_default();
-    Difference { table: T::NAME, id, expected: expected.map(json), found: found.map(json) }
+    let (expected, found) = (expected.map(json), found.map(json));
+    Difference { table: T::NAME, id, expected, found, personal: T::PERSONAL }
 }

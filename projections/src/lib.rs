@@ -8,6 +8,7 @@
 mod apply;
 mod check;
 mod copy;
+mod facts;
 mod history;
 mod notifications;
 mod place;
@@ -19,11 +20,12 @@ pub mod tables;
 mod trace;
 
 pub use check::{CheckError, Difference, check};
+pub use facts::FactsError;
 pub use history::{Change, changes};
-pub use notifications::check_notifications;
+pub use notifications::{check_notifications, rebuild_notifications};
 pub use progress::{Checkpoint, Progress, ProgressError, Status, checkpoint, resume};
 pub use projector::Projector;
-pub use rebuild::{RebuildError, Rebuilt, materialize, rebuild};
+pub use rebuild::{RebuildError, Rebuilt, leftover, materialize, rebuild};
 pub use table::Table;
 
 /// The name of the projection that builds the documented tables.

@@ -93,18 +93,14 @@ pub async fn checkpoint<'c>(
     })
 }
 
-/// Lets a stopped projection try its event again.
-pub async fn resume(pool: &PgPool, name: &str) -> Result<(), ProgressError> {
-    let resumed = sqlx::query(
+/// Lets a stopped projection try its event again. Gives the position before that event.
+pub async fn resume(pool: &PgPool, name: &str) -> Result<Position, ProgressError> {
+    let resumed: Option<i64> = sqlx::query_scalar(
         "UPDATE projection.checkpoints SET status = 'running', error = NULL, updated_at = now()
-         WHERE name = $1 AND status = 'stopped'",
+         WHERE name = $1 AND status = 'stopped' RETURNING position",
     )
     .bind(name)
-    .execute(pool)
+    .fetch_optional(pool)
     .await?;
-    if resumed.rows_affected() == 1 {
-        Ok(())
-    } else {
-        Err(ProgressError::NotStopped { name: name.to_owned() })
-    }
+    resumed.map(Position).ok_or_else(|| ProgressError::NotStopped { name: name.to_owned() })
 }

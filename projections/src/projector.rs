@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::histogram;
-use orion_store::{Fact, Log, Position, ReadError, RecordedEvent, StoreError, blames_a_value};
+use orion_store::{
+    Fact, Log, Position, ReadError, RecordedEvent, StoreError, blames_a_value, locks,
+};
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection, PgConnection, PgPool, Postgres};
 use tokio::sync::watch;
@@ -48,8 +50,8 @@ impl Projection {
     /// The advisory lock of the leader.
     fn leader_lock(self) -> i64 {
         match self {
-            Self::ReadModel => 7_165_914_212,
-            Self::Notifications => 7_165_914_213,
+            Self::ReadModel => locks::READ_MODEL,
+            Self::Notifications => locks::NOTIFICATIONS,
         }
     }
 

@@ -20,6 +20,9 @@ pub trait Table:
     /// The columns in the order of the struct's fields, which are named like them.
     const COLUMNS: &'static [&'static str];
 
+    /// The columns with personal or secret values, which are shown only on request.
+    const PERSONAL: &'static [&'static str] = &[];
+
     /// The primary key.
     fn id(&self) -> Uuid;
 

@@ -133,14 +133,16 @@ impl Options {
                 }
             },
         };
-        Ok(Selection {
+        let selection = Selection {
             event_types: (!self.types.is_empty()).then(|| self.types.clone()),
             aggregate_type,
             aggregate_id,
             actor: self.actor.clone(),
             since: self.from,
             before: self.to,
-        })
+        };
+        selection.check_names()?;
+        Ok(selection)
     }
 }
 

@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use orion_store::{Access, create_database, open_database};
 use sqlx::PgPool;
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::keys::{MasterKeyError, MasterKeySettings};
 use self::log_keys::{LogKeyError, LogKeySettings};
@@ -31,6 +32,9 @@ const FOUND: u8 = 1;
 
 /// Wrong use, or no database.
 const UNUSABLE: u8 = 2;
+
+/// What shells say of a program that was interrupted.
+const INTERRUPTED: u8 = 130;
 
 /// Reads, checks and repairs what Orion keeps.
 #[derive(Debug, Parser)]
@@ -77,6 +81,9 @@ enum Verb {
     Resume {
         /// The projection's name, as `status` shows it.
         projection: String,
+        /// How what was done is told.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
     },
     /// Folds the log and compares every row; prints what differs.
     #[command(after_help = "Example: orion-replay check --format json")]
@@ -84,7 +91,7 @@ enum Verb {
         /// How the differences are written.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
-        /// Shows the values that differ; they may be personal.
+        /// Personal values, too.
         #[arg(long)]
         show_personal: bool,
     },
@@ -98,7 +105,7 @@ enum Verb {
         after_help = "Example: orion-replay show content 0197a000-0000-7000-8000-000000000301 --at 2026-02-01T12:00:00Z --diff"
     )]
     Show(show::Show),
-    /// Computes the tables anew beside the served ones, and mends the rows that differ, while the server runs.
+    /// Computes the tables and notifications anew beside the served ones, and mends the rows that differ, while servers run.
     #[command(after_help = "Example: orion-replay rebuild --dry-run")]
     Rebuild {
         /// How it is written.
@@ -119,6 +126,9 @@ enum Verb {
         /// The schema's name; there must be none of it yet.
         #[arg(long)]
         schema: String,
+        /// How what was done is told.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
     },
     /// Writes the log into a file, as `CloudEvents`, one on each line.
     #[command(
@@ -202,6 +212,10 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::from(FOUND),
         // Whoever reads has enough, as in `log | head`.
         Err(error) if error.is::<Closed>() => ExitCode::SUCCESS,
+        Err(error) if error.is::<Interrupted>() => {
+            eprintln!("orion-replay: {error}");
+            ExitCode::from(INTERRUPTED)
+        }
         Err(error) => unusable(error.as_ref()),
     }
 }
@@ -217,6 +231,7 @@ async fn run(args: Args) -> Result<bool, Box<dyn Error>> {
         clap_complete::generate(shell, &mut command, "orion-replay", &mut std::io::stdout());
         return Ok(true);
     }
+    let interruption = interruption()?;
     let database = if let Verb::Import(import) = &args.verb {
         import.look()?;
         args.keys.load(&args.data_dir)?;
@@ -224,26 +239,49 @@ async fn run(args: Args) -> Result<bool, Box<dyn Error>> {
     } else {
         open_database(args.database_url.clone(), &args.data_dir, args.verb.access()).await?
     };
-    let outcome = perform(&database.pool, args).await;
+    let outcome = tokio::select! {
+        outcome = perform(&database.pool, args) => outcome,
+        () = interruption => Err(Interrupted.into()),
+    };
     database.close().await?;
     outcome
+}
+
+/// Somebody does not want to wait any longer.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+struct Interrupted;
+
+/// Comes when somebody wants the program to end. From this call on a signal does not end it at once: files that are
+/// not whole are removed first, and a PostgreSQL that was started is stopped.
+fn interruption() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
+        }
+    })
 }
 
 /// What needs a database.
 async fn perform(pool: &PgPool, args: Args) -> Result<bool, Box<dyn Error>> {
     match args.verb {
         Verb::Status { format } => status::status(pool, format).await,
-        Verb::Resume { projection } => verbs::resume(pool, &projection).await,
+        Verb::Resume { projection, format } => verbs::resume(pool, &projection, format).await,
         Verb::Check { show_personal, format } => {
             verbs::check(pool, args.keys.load(&args.data_dir)?, show_personal, format).await
         }
         Verb::Log(options) => log::log(pool, &options).await,
         Verb::Show(show) => show::show(pool, args.keys.load(&args.data_dir)?, &show).await,
         Verb::Rebuild { dry_run, format } => {
-            rebuild::rebuild(pool, args.keys.load(&args.data_dir)?, dry_run, format).await
+            let masters = args.keys.load(&args.data_dir)?;
+            let rebuilt = rebuild::rebuild(pool, masters, dry_run, format).await;
+            rebuilt.or_else(|error| verbs::fault(error, format))
         }
-        Verb::Materialize { at, schema } => {
-            rebuild::materialize(pool, args.keys.load(&args.data_dir)?, at, &schema).await
+        Verb::Materialize { at, schema, format } => {
+            rebuild::materialize(pool, args.keys.load(&args.data_dir)?, at, &schema, format).await
         }
         Verb::Verify { checkpoint, key, format } => {
             let masters = match args.keys.load(&args.data_dir) {

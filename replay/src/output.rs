@@ -1,11 +1,15 @@
 //! What is printed, and how: for people on a terminal in colour, plain when piped.
 
 use std::error::Error;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::io::{ErrorKind, Write as _};
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+
+use crate::Format;
+use crate::verbs::Outcome;
 
 /// Headings.
 pub const TITLE: Style = Style::new().bold();
@@ -15,6 +19,9 @@ pub const NEW: Style = AnsiColor::Green.on_default();
 pub const OLD: Style = AnsiColor::Red.on_default();
 /// What is of less interest.
 pub const FAINT: Style = Style::new().dimmed();
+
+/// What stands in place of a value that is personal.
+pub const HIDDEN: &str = "***";
 
 /// A text in a style.
 pub fn styled(style: Style, text: &str) -> String {
@@ -32,6 +39,15 @@ pub fn say(text: &str) -> Result<(), Box<dyn Error>> {
             format!("standard output: {error}").into()
         }
     })
+}
+
+/// Prints what a verb has done: a line or more for people, or one JSON object.
+pub fn done(format: Format, text: impl Display, json: &Value) -> Outcome {
+    say(&match format {
+        Format::Text => format!("{text}\n"),
+        Format::Json => format!("{json:#}\n"),
+    })?;
+    Ok(true)
 }
 
 /// Nobody reads what is printed any more.
@@ -73,12 +89,20 @@ pub fn columns(lines: &[Vec<String>]) -> String {
     text
 }
 
-/// How far something is, with its rate and the time left; only on a terminal.
-pub fn progress_bar(total: u64) -> ProgressBar {
+/// How many of so many events are done, with the rate and the time left; only on a terminal.
+pub fn progress_bar(events: u64) -> ProgressBar {
+    bar(events, "{wide_bar} {pos}/{len}  {per_sec}  {eta} left")
+}
+
+/// The same for the bytes of a file.
+pub fn progress_bar_of_bytes(bytes: u64) -> ProgressBar {
+    bar(bytes, "{wide_bar} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left")
+}
+
+fn bar(total: u64, template: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(total);
-    // The template is a constant that is known to parse; without it the bar is a plainer one.
-    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len}  {per_sec}  {eta} left")
-    {
+    // The templates are constants that are known to parse; without one the bar is a plainer one.
+    if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
     bar

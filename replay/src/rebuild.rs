@@ -2,44 +2,86 @@
 
 use std::collections::BTreeMap;
 
-use orion_projections::{READ_MODEL, Rebuilt, checkpoint};
-use orion_store::{MasterKeys, Vault};
-use serde_json::json;
+use orion_projections::{NOTIFICATIONS, READ_MODEL, Rebuilt, checkpoint, rebuild_notifications};
+use orion_store::{MasterKeys, Position, Vault, log};
+use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::Format;
 use crate::moment::Moment;
-use crate::output::{columns, progress_bar, say};
+use crate::output::{columns, done, progress_bar, say};
 use crate::verbs::Outcome;
 
 /// Mends the rows that differ from the log; with `dry_run` only says which tables have some.
 pub async fn rebuild(pool: &PgPool, masters: MasterKeys, dry_run: bool, format: Format) -> Outcome {
     let vault = Vault::of(pool.clone(), masters);
-    let bar = progress_bar(checkpoint(pool, READ_MODEL).await?.position.0.unsigned_abs());
-    let rebuilt =
-        orion_projections::rebuild(pool, &vault, dry_run, &|events| bar.inc(events)).await;
+    let shown = checkpoint(pool, READ_MODEL).await?.position;
+    // Empty tables are filled to the head.
+    let until = if shown == Position::START { log::head(pool).await? } else { shown };
+    let bar = progress_bar(until.0.unsigned_abs());
+    let tables = orion_projections::rebuild(pool, &vault, dry_run, &|events| bar.inc(events)).await;
     bar.finish_and_clear();
-    let Rebuilt { position, differing } = rebuilt?;
-    let differing: Vec<_> = differing.into_iter().filter(|(_, rows)| *rows > 0).collect();
-    let total: u64 = differing.iter().map(|(_, rows)| rows).sum();
-    let what = if dry_run { "differ from the log" } else { "were mended" };
+    let tables = told("rows", tables?);
+    if format == Format::Text {
+        // At once: the notifications may fail after the tables were mended.
+        say(&text(&tables, dry_run))?;
+    }
+
+    let told_of = checkpoint(pool, NOTIFICATIONS).await?.position;
+    let bar = progress_bar(told_of.0.unsigned_abs());
+    let notifications =
+        rebuild_notifications(pool, &vault, dry_run, &|events| bar.inc(events)).await;
+    bar.finish_and_clear();
+    let notifications = told("rows of notifications", notifications?);
+    let is_well = tables.total == 0 && notifications.total == 0;
     match format {
-        Format::Text => {
-            let line = |(table, rows): &(&str, u64)| vec![(*table).to_owned(), rows.to_string()];
-            let tables = columns(&differing.iter().map(line).collect::<Vec<_>>());
-            say(&format!("{tables}{total} rows {what} at position {position}\n"))?;
-        }
+        Format::Text => say(&text(&notifications, dry_run))?,
         Format::Json => {
-            let tables: BTreeMap<_, _> = differing.into_iter().collect();
-            let json = json!({ "position": position, "mended": !dry_run, "rows": total, "tables": tables });
-            say(&format!("{json:#}\n"))?;
+            let all = json!([as_json(&tables, dry_run), as_json(&notifications, dry_run)]);
+            say(&format!("{all:#}\n"))?;
         }
     }
-    Ok(!dry_run || total == 0)
+    Ok(!dry_run || is_well)
+}
+
+/// What a rebuild found.
+struct Told {
+    what: &'static str,
+    position: Position,
+    /// The tables with rows that differ.
+    differing: Vec<(&'static str, u64)>,
+    total: u64,
+}
+
+fn told(what: &'static str, Rebuilt { position, mut differing }: Rebuilt) -> Told {
+    differing.retain(|(_, rows)| *rows > 0);
+    let total = differing.iter().map(|(_, rows)| rows).sum();
+    Told { what, position, differing, total }
+}
+
+fn text(Told { what, position, differing, total }: &Told, dry_run: bool) -> String {
+    let line = |(table, rows): &(&str, u64)| vec![(*table).to_owned(), rows.to_string()];
+    let tables = columns(&differing.iter().map(line).collect::<Vec<_>>());
+    let done = if dry_run { "differ from the log" } else { "were mended" };
+    format!("{tables}{total} {what} {done} at position {position}\n")
+}
+
+fn as_json(Told { what, position, differing, total }: &Told, dry_run: bool) -> Value {
+    let tables: BTreeMap<_, _> = differing.iter().copied().collect();
+    json!({
+        "compared": what, "position": position, "mended": !dry_run, "rows": total,
+        "tables": tables,
+    })
 }
 
 /// Writes the documented tables as they were into a new schema.
-pub async fn materialize(pool: &PgPool, masters: MasterKeys, at: Moment, schema: &str) -> Outcome {
+pub async fn materialize(
+    pool: &PgPool,
+    masters: MasterKeys,
+    at: Moment,
+    schema: &str,
+    format: Format,
+) -> Outcome {
     let vault = Vault::of(pool.clone(), masters);
     let position = at.position(pool).await?;
     let bar = progress_bar(position.0.unsigned_abs());
@@ -48,6 +90,9 @@ pub async fn materialize(pool: &PgPool, masters: MasterKeys, at: Moment, schema:
             .await;
     bar.finish_and_clear();
     written?;
-    say(&format!("schema {schema} shows the tables as they were at position {position}\n"))?;
-    Ok(true)
+    done(
+        format,
+        format_args!("schema {schema} shows the tables as they were at position {position}"),
+        &json!({ "schema": schema, "position": position }),
+    )
 }

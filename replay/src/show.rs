@@ -11,11 +11,8 @@ use uuid::Uuid;
 
 use crate::Format;
 use crate::moment::Moment;
-use crate::output::{FAINT, NEW, OLD, TITLE, columns, harmless, say, styled};
+use crate::output::{FAINT, HIDDEN, NEW, OLD, TITLE, columns, harmless, say, styled};
 use crate::verbs::Outcome;
-
-/// What stands in place of a value that is personal.
-const HIDDEN: &str = "***";
 
 /// The same where it was another before.
 const HIDDEN_CHANGED: &str = "*** (changed)";

@@ -1,6 +1,6 @@
 //! How far everything is.
 
-use orion_projections::{CheckError, PROJECTIONS, Status};
+use orion_projections::{FactsError, PROJECTIONS, Status};
 use orion_store::Position;
 use orion_store::seal::newest_seal;
 use serde_json::{Value, json};
@@ -40,14 +40,17 @@ pub async fn status(pool: &PgPool, format: Format) -> Outcome {
                 Status::Running => None,
                 Status::Stopped { error } => Some(error),
             },
-            fault: (head < position).then(|| CheckError::LogEnds { head, position }.to_string()),
+            fault: (head < position).then(|| FactsError::LogEnds { head, position }.to_string()),
         }
     };
     let projections: Vec<Projection> = checkpoints.into_iter().map(projection).collect();
     let cut = is_cut.then(|| format!("the log ends at {head}, before the sealed size {sealed}"));
+    let leftover = orion_projections::leftover(pool).await?;
     let said = match format {
-        Format::Text => as_text(head, sealed, cut.as_deref(), &projections),
-        Format::Json => format!("{:#}\n", as_json(head, sealed, cut.as_deref(), &projections)),
+        Format::Text => as_text(head, sealed, cut.as_deref(), &projections, leftover),
+        Format::Json => {
+            format!("{:#}\n", as_json(head, sealed, cut.as_deref(), &projections, leftover))
+        }
     };
     say(&said)?;
     let is_well =
@@ -60,6 +63,7 @@ fn as_text(
     sealed: Position,
     cut: Option<&str>,
     projections: &[Projection],
+    leftover: Option<&str>,
 ) -> String {
     let mut lines = vec![format!("head        {head}"), format!("sealed      {sealed}")];
     lines.extend(cut.map(|cut| format!("fault       {cut}")));
@@ -74,6 +78,10 @@ fn as_text(
         lines.extend(error.as_ref().map(|error| format!("error       {error}")));
         lines.extend(fault.as_ref().map(|fault| format!("fault       {fault}")));
     }
+    let leftover = leftover.map(|schema| {
+        format!("leftover    {schema}, of an interrupted rebuild; the next one removes it")
+    });
+    lines.extend(leftover);
     lines.push(String::new());
     lines.join("\n")
 }
@@ -83,6 +91,7 @@ fn as_json(
     sealed: Position,
     cut: Option<&str>,
     projections: &[Projection],
+    leftover: Option<&str>,
 ) -> Value {
     let projection = |Projection { name, position, lag, error, fault }: &Projection| {
         json!({
@@ -95,5 +104,8 @@ fn as_json(
         })
     };
     let projections: Vec<Value> = projections.iter().map(projection).collect();
-    json!({ "head": head, "sealed": sealed, "fault": cut, "projections": projections })
+    json!({
+        "head": head, "sealed": sealed, "fault": cut, "projections": projections,
+        "leftover": leftover,
+    })
 }

@@ -11,11 +11,13 @@ use clap::ValueEnum;
 use orion_store::seal::LogPublicKey;
 use orion_store::transfer::{self, Importer};
 use orion_store::{MasterKeys, log};
+use serde_json::json;
 use sqlx::PgPool;
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, BufWriter};
 
-use crate::output::{progress_bar, say};
+use crate::Format;
+use crate::output::{done, progress_bar, progress_bar_of_bytes};
 use crate::verbs::Outcome;
 
 /// How much is written and read at a time.
@@ -42,6 +44,9 @@ pub struct Export {
     /// Makes the file smaller.
     #[arg(long, value_enum)]
     compress: Option<Compression>,
+    /// How what was done is told.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
 }
 
 /// From where.
@@ -56,6 +61,9 @@ pub struct Import {
     /// the settings, or nobody's.
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
+    /// How what was done is told.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
 }
 
 /// Writes the log into a file, and the keys into another.
@@ -89,8 +97,11 @@ pub async fn export(pool: &PgPool, export: &Export) -> Outcome {
     if let Some((part, output)) = keys {
         part.finish(output).await?;
     }
-    say(&format!("exported  {} events\nroot      {}\n", exported.head, exported.root))?;
-    Ok(true)
+    done(
+        export.format,
+        format_args!("exported  {} events\nroot      {}", exported.head, exported.root),
+        &json!({ "events": exported.head, "root": exported.root, "sha256": exported.sha256 }),
+    )
 }
 
 /// Reads a log from a file into an empty database.
@@ -104,7 +115,10 @@ pub async fn import(
         Some(path) => Some(BufReader::new(read(path).await?)),
         None => None,
     };
-    let mut input = BufReader::with_capacity(BUFFER, read(&import.file).await?);
+    let file = read(&import.file).await?;
+    let length = file.metadata().await.map_err(|error| of_file(&import.file, error))?.len();
+    let bar = progress_bar_of_bytes(length);
+    let mut input = BufReader::with_capacity(BUFFER, bar.wrap_async_read(file));
     let begins = input.fill_buf().await.map_err(|error| of_file(&import.file, error))?;
     let mut input: Box<dyn AsyncBufRead + Unpin + Send> = if begins.starts_with(&ZSTD_MAGIC) {
         let mut decoder = ZstdDecoder::new(input);
@@ -113,20 +127,22 @@ pub async fn import(
     } else {
         Box::new(input)
     };
-    let bar = progress_bar(0);
     let importer = Importer { masters, keys, log_keys, must_be_signed: import.key.is_some() };
-    let imported = transfer::import(pool, &mut input, importer, &|events| bar.inc(events)).await;
+    let imported = transfer::import(pool, &mut input, importer).await;
     bar.finish_and_clear();
     let imported = imported.map_err(|error| of_file(&import.file, error))?;
     let signed = match imported.signed {
         Some(size) => format!("the first {size}"),
         None => "not verified: no checkpoint came with it, or no public key is known".to_owned(),
     };
-    say(&format!(
-        "imported  {} events\nroot      {}\nsigned    {signed}\n",
-        imported.head, imported.root
-    ))?;
-    Ok(true)
+    done(
+        import.format,
+        format_args!(
+            "imported  {} events\nroot      {}\nsigned    {signed}",
+            imported.head, imported.root
+        ),
+        &json!({ "events": imported.head, "root": imported.root, "signed": imported.signed }),
+    )
 }
 
 async fn read(path: &Path) -> Result<File, String> {

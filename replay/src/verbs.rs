@@ -2,22 +2,41 @@
 
 use std::error::Error;
 
-use orion_projections::{CheckError, Difference};
+use orion_projections::{
+    CheckError, Difference, FactsError, NOTIFICATIONS, READ_MODEL, RebuildError,
+    check_notifications, checkpoint,
+};
 use orion_store::{MasterKeys, Position, Vault};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::Format;
-use crate::output::{NEW, OLD, say, styled};
+use crate::output::{HIDDEN, NEW, OLD, done, harmless, progress_bar, say, styled};
+
+/// What stands in place of a personal value that is not what it should be.
+const HIDDEN_OTHER: &str = "*** (differs)";
 
 /// Whether all is well, or why that cannot be said.
 pub type Outcome = Result<bool, Box<dyn Error>>;
 
 /// Lets a stopped projection go on.
-pub async fn resume(pool: &PgPool, projection: &str) -> Outcome {
-    orion_projections::resume(pool, projection).await?;
-    say(&format!("{projection} goes on\n"))?;
-    Ok(true)
+pub async fn resume(pool: &PgPool, projection: &str, format: Format) -> Outcome {
+    let position = orion_projections::resume(pool, projection).await?;
+    done(
+        format,
+        format_args!("{projection} goes on after position {position}"),
+        &json!({ "projection": projection, "position": position }),
+    )
+}
+
+/// Tells of tables that show what the log does not have, as `check` does: this is a fault that was found, and
+/// no wrong use. Other errors stay what they are.
+pub fn fault(error: Box<dyn Error>, format: Format) -> Outcome {
+    let Some(RebuildError::Facts(fault @ FactsError::LogEnds { .. })) = error.downcast_ref() else {
+        return Err(error);
+    };
+    done(format, fault, &json!({ "fault": fault.to_string() }))?;
+    Ok(false)
 }
 
 /// What was compared.
@@ -36,32 +55,30 @@ pub async fn check(
 ) -> Outcome {
     let vault = Vault::of(pool.clone(), masters);
     // Each by itself: a fault of one says nothing of the other.
+    let bar = progress_bar(checkpoint(pool, READ_MODEL).await?.position.0.unsigned_abs());
+    let rows = orion_projections::check(pool, &vault, &|events| bar.inc(events)).await;
+    bar.finish_and_clear();
+    let bar = progress_bar(checkpoint(pool, NOTIFICATIONS).await?.position.0.unsigned_abs());
+    let notifications = check_notifications(pool, &vault, &|events| bar.inc(events)).await;
+    bar.finish_and_clear();
     let mut all: Vec<Result<Checked, String>> = Vec::new();
-    for (what, checked) in [
-        ("rows", orion_projections::check(pool, &vault).await),
-        ("rows of notifications", orion_projections::check_notifications(pool, &vault).await),
-    ] {
+    for (what, checked) in [("rows", rows), ("rows of notifications", notifications)] {
         match checked {
-            Ok((position, differences)) => all.push(Ok(Checked { what, position, differences })),
-            Err(fault @ CheckError::LogEnds { .. }) => all.push(Err(fault.to_string())),
+            Ok((position, mut differences)) => {
+                if !show_personal {
+                    differences.iter_mut().for_each(hide);
+                }
+                all.push(Ok(Checked { what, position, differences }));
+            }
+            Err(CheckError::Facts(fault @ FactsError::LogEnds { .. })) => {
+                all.push(Err(fault.to_string()));
+            }
             Err(error) => return Err(error.into()),
         }
     }
     say(&match format {
-        Format::Text => all
-            .iter()
-            .map(|checked| match checked {
-                Ok(checked) => text(checked, show_personal),
-                Err(fault) => format!("{fault}\n"),
-            })
-            .collect(),
-        Format::Json => {
-            let projections = all.iter().map(|checked| match checked {
-                Ok(checked) => as_json(checked, show_personal),
-                Err(fault) => json!({ "fault": fault }),
-            });
-            format!("{:#}\n", projections.collect::<Value>())
-        }
+        Format::Text => all.iter().map(text).collect(),
+        Format::Json => format!("{:#}\n", all.iter().map(as_json).collect::<Value>()),
     })?;
     let is_well = |checked: &Result<Checked, String>| {
         checked.as_ref().is_ok_and(|checked| checked.differences.is_empty())
@@ -69,29 +86,47 @@ pub async fn check(
     Ok(all.iter().all(is_well))
 }
 
-fn text(Checked { what, position, differences }: &Checked, show_personal: bool) -> String {
-    let mut lines: Vec<String> =
-        differences.iter().flat_map(|difference| told(difference, show_personal)).collect();
-    lines
-        .push(format!("{} {what} differ from the log at position {position}\n", differences.len()));
-    lines.join("\n")
+/// Puts something else in the place of values that are personal; two that differ still do.
+fn hide(Difference { expected, found, personal, .. }: &mut Difference) {
+    for column in *personal {
+        let differs = match (&expected, &found) {
+            (Some(expected), Some(found)) => expected.get(column) != found.get(column),
+            (Some(_), None) | (None, _) => false,
+        };
+        let hide = |row: &mut Option<Value>, instead: &str| {
+            if let Some(value) = row.as_mut().and_then(|row| row.get_mut(column)) {
+                *value = instead.into();
+            }
+        };
+        hide(expected, HIDDEN);
+        hide(found, if differs { HIDDEN_OTHER } else { HIDDEN });
+    }
 }
 
-fn told(
-    Difference { table, id, expected, found }: &Difference,
-    show_personal: bool,
-) -> Vec<String> {
+fn text(checked: &Result<Checked, String>) -> String {
+    match checked {
+        Ok(Checked { what, position, differences }) => {
+            let mut lines: Vec<String> = differences.iter().flat_map(told).collect();
+            let count = differences.len();
+            lines.push(format!("{count} {what} differ from the log at position {position}\n"));
+            lines.join("\n")
+        }
+        Err(fault) => format!("{fault}\n"),
+    }
+}
+
+fn told(Difference { table, id, expected, found, .. }: &Difference) -> Vec<String> {
     let (Some(expected), Some(found)) = (expected, found) else {
         let what = if found.is_none() { "is missing" } else { "should not be there" };
         return vec![format!("{table} {id} {what}")];
     };
     let told = |(column, has, wanted): (&String, &Value, &Value)| {
-        if show_personal {
-            let (has, wanted) = (styled(OLD, &has.to_string()), styled(NEW, &wanted.to_string()));
-            format!("{table} {id} {column}: {has} should be {wanted}")
-        } else {
-            format!("{table} {id} {column} differs")
+        if has == HIDDEN_OTHER {
+            return format!("{table} {id} {column} differs");
         }
+        let [has, wanted] = [(OLD, has), (NEW, wanted)]
+            .map(|(style, value)| styled(style, &harmless(&value.to_string())));
+        format!("{table} {id} {column}: {has} should be {wanted}")
     };
     unlike(expected, found).map(told).collect()
 }
@@ -107,25 +142,25 @@ fn unlike<'a>(
     })
 }
 
-fn as_json(Checked { what, position, differences }: &Checked, show_personal: bool) -> Value {
-    let difference = |difference: &Difference| {
-        let Difference { table, id, expected, found } = difference;
+fn as_json(checked: &Result<Checked, String>) -> Value {
+    let difference = |Difference { table, id, expected, found, .. }: &Difference| {
         let columns: Vec<&String> = match (expected, found) {
             (Some(expected), Some(found)) => {
                 unlike(expected, found).map(|(column, ..)| column).collect()
             }
             (Some(_), None) | (None, _) => Vec::new(),
         };
-        let mut json = json!({
+        json!({
             "table": table, "id": id, "columns": columns,
             "isExpected": expected.is_some(), "isFound": found.is_some(),
-        });
-        if show_personal {
-            json["expected"] = json!(expected);
-            json["found"] = json!(found);
-        }
-        json
+            "expected": expected, "found": found,
+        })
     };
-    let differences: Vec<Value> = differences.iter().map(difference).collect();
-    json!({ "compared": what, "position": position, "differences": differences })
+    match checked {
+        Ok(Checked { what, position, differences }) => {
+            let differences: Vec<Value> = differences.iter().map(difference).collect();
+            json!({ "compared": what, "position": position, "differences": differences })
+        }
+        Err(fault) => json!({ "fault": fault }),
+    }
 }

@@ -32,6 +32,14 @@ pub enum StoreError {
         #[source]
         source: crate::vault::ReadError,
     },
+    /// Nobody can read an event any more: its subject's key is neither there nor destroyed.
+    #[error("the event at position {position} needs the key of {subject}, which is missing")]
+    NoKey {
+        /// The first event that needs it.
+        position: crate::record::Position,
+        /// Whose key.
+        subject: uuid::Uuid,
+    },
     /// The events and the tree of hashes do not go together; `verify` says what is wrong.
     #[error("the log cannot be sealed after position {position}")]
     Unsealable {

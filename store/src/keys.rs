@@ -106,10 +106,10 @@ impl Keys {
     pub async fn load(pool: &PgPool, masters: MasterKeys) -> Result<Self, KeysError> {
         let mut connection = pool.acquire().await?;
         let keys = ServerKeys {
-            claims: load(&mut connection, &masters, "claims").await?,
-            receipts: load(&mut connection, &masters, "receipts").await?,
-            refresh: load(&mut connection, &masters, "refresh").await?,
-            links: load(&mut connection, &masters, "links").await?,
+            claims: load_key(&mut connection, &masters, "claims").await?,
+            receipts: load_key(&mut connection, &masters, "receipts").await?,
+            refresh: load_key(&mut connection, &masters, "refresh").await?,
+            links: load_key(&mut connection, &masters, "links").await?,
         };
         // Not only these: a key that nobody opens any more would be found when somebody is missing.
         let ids: Vec<&str> = masters.0.iter().map(|master| master.id.as_str()).collect();
@@ -187,7 +187,8 @@ pub(crate) fn claim_value(key: &Secret, claim: &Claim) -> String {
     }
 }
 
-async fn load(
+/// A key of the database by its name; the first to ask makes it.
+pub(crate) async fn load_key(
     connection: &mut PgConnection,
     masters: &MasterKeys,
     name: &str,

@@ -4,6 +4,7 @@
 //! cqrs-es, [`Embedded`](embedded::Embedded) is a PostgreSQL of Orion's own.
 
 mod append;
+mod claims;
 mod commit;
 mod connect;
 mod database;
@@ -11,7 +12,9 @@ pub mod embedded;
 mod error;
 mod event_store;
 pub mod keys;
+pub mod locks;
 pub mod log;
+mod page;
 mod record;
 mod rotation;
 pub mod seal;
@@ -30,9 +33,10 @@ pub use error::{StoreError, blames_a_value};
 pub use event_store::{EventStore, Loaded, SNAPSHOT_EVERY};
 pub use keys::{Keys, KeysError, MasterKeys, OpenError};
 pub use log::Log;
+pub use page::LogReader;
 pub use record::{Fact, Metadata, Position, RecordedEvent, StreamId};
 pub use rotation::{rewrap_keys, rotate_claims_key};
-pub use selection::{Selection, select};
+pub use selection::{Selection, UnknownName, select};
 pub use streams::{StreamRange, StreamReader, ranges};
 pub use tail::Tail;
-pub use vault::{KeyRing, ReadError, Vault};
+pub use vault::{KeyRing, ReadError, Vault, destroyed_keys, hold_keys};

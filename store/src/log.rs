@@ -320,7 +320,7 @@ pub async fn position_at(pool: &PgPool, time: DateTime<Utc>) -> Result<Position,
 }
 
 /// The events after a position, in order, at most `limit`.
-pub async fn read(
+pub(crate) async fn read(
     executor: impl PgExecutor<'_>,
     after: Position,
     limit: i64,
@@ -354,9 +354,16 @@ pub(crate) struct EventRow {
 }
 
 impl EventRow {
-    /// Aggregate type, id and sequence, as the database has them.
-    pub(crate) fn place_in_stream(&self) -> (String, String, i64) {
-        (self.aggregate_type.clone(), self.aggregate_id.clone(), self.sequence)
+    /// Writes down aggregate type, id and sequence, as the database has them.
+    pub(crate) fn place_in_stream(&self, (noun, id, sequence): &mut (String, String, i64)) {
+        noun.clone_from(&self.aggregate_type);
+        id.clone_from(&self.aggregate_id);
+        *sequence = self.sequence;
+    }
+
+    /// How long the texts are that can be of any length.
+    pub(crate) fn bytes(&self) -> usize {
+        self.payload.len() + self.metadata.len()
     }
 
     pub(crate) fn into_event(self) -> Result<RecordedEvent, StoreError> {

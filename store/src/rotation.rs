@@ -1,16 +1,15 @@
 //! Changing keys without touching an event.
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::claims::write_claims;
 use crate::error::StoreError;
 use crate::keys::{Keys, MasterKeys, fingerprint, fresh_secret, server_key_place};
-use crate::log::{EVENT_COLUMNS, EventRow};
-use crate::record::RecordedEvent;
-use crate::transfer::Holders;
+use crate::locks;
 use crate::vault::{Vault, data_key_place};
 
-/// How many keys or events are read at a time.
+/// How many keys are read at a time.
 const BATCH_MAX: i64 = 1_000;
 
 /// Wraps every key of the database by the present master key, until it finds none that another has
@@ -96,7 +95,8 @@ pub async fn rotate_claims_key(pool: &PgPool, keys: &Keys) -> Result<usize, Stor
     let vault = Vault::new(pool.clone(), keys);
     let fresh = fresh_secret();
     let mut transaction = pool.begin().await.map_err(database())?;
-    sqlx::query("SELECT pg_advisory_xact_lock(7165914211)") // the lock of append_events
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .bind(locks::APPEND)
         .execute(&mut *transaction)
         .await
         .map_err(database())?;
@@ -107,24 +107,7 @@ pub async fn rotate_claims_key(pool: &PgPool, keys: &Keys) -> Result<usize, Stor
     .execute(&mut *transaction)
     .await
     .map_err(database())?;
-    let mut written = 0;
-    let mut holders = Holders::default();
-    let mut after = (String::new(), 0);
-    loop {
-        let events = users_after(&mut transaction, &after).await?;
-        let Some(last) = events.last() else { break };
-        after = (last.aggregate_id.to_string(), last.sequence);
-        let ring = vault.ring(&events).await?;
-        for event in &events {
-            let fact = ring
-                .read(event)
-                .map_err(|source| StoreError::Unreadable { position: event.position, source })?;
-            holders.take(fact);
-        }
-        written += holders.write(&mut transaction, &fresh).await?;
-    }
-    holders.end();
-    written += holders.write(&mut transaction, &fresh).await?;
+    let written = write_claims(&mut transaction, &vault, &["user"], &fresh).await?;
     sqlx::query("UPDATE server_keys SET wrapped = $1, fingerprint = $2 WHERE name = 'claims'")
         .bind(keys.masters().wrap(&server_key_place("claims"), &fresh))
         .bind(fingerprint(&fresh))
@@ -133,22 +116,4 @@ pub async fn rotate_claims_key(pool: &PgPool, keys: &Keys) -> Result<usize, Stor
         .map_err(database())?;
     transaction.commit().await.map_err(database())?;
     Ok(written)
-}
-
-async fn users_after(
-    connection: &mut PgConnection,
-    (id, sequence): &(String, i64),
-) -> Result<Vec<RecordedEvent>, StoreError> {
-    let rows: Vec<EventRow> = sqlx::query_as(&format!(
-        "SELECT {EVENT_COLUMNS} FROM events
-         WHERE aggregate_type = 'user' AND (aggregate_id, sequence) > ($1, $2)
-         ORDER BY aggregate_id, sequence LIMIT $3"
-    ))
-    .bind(id)
-    .bind(sequence)
-    .bind(BATCH_MAX)
-    .fetch_all(connection)
-    .await
-    .map_err(StoreError::database("reading the users"))?;
-    rows.into_iter().map(EventRow::into_event).collect()
 }

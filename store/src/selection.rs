@@ -1,6 +1,7 @@
 //! Picking events by what the log's columns say of them.
 
 use chrono::{DateTime, Utc};
+use orion_domain::Event;
 use sqlx::{PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
@@ -25,7 +26,36 @@ pub struct Selection {
     pub before: Option<DateTime<Utc>>,
 }
 
+/// A filter that no event can match, for this program knows no such name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no {what} {name:?}; there are {}", near.join(", "))]
+pub struct UnknownName {
+    what: &'static str,
+    name: String,
+    /// What may have been meant.
+    near: Vec<String>,
+}
+
 impl Selection {
+    /// Refuses event types and nouns that this program does not know: a misspelt one would look like a log
+    /// without such events.
+    pub fn check_names(&self) -> Result<(), UnknownName> {
+        let unknown_type =
+            self.event_types.iter().flatten().find(|name| types().all(|known| known != *name));
+        if let Some(name) = unknown_type {
+            let (what, name) = ("event type", name.clone());
+            return Err(UnknownName { what, near: types_near(&name), name });
+        }
+        match &self.aggregate_type {
+            Some(name) if !nouns().contains(&name.as_str()) => Err(UnknownName {
+                what: "aggregate",
+                name: name.clone(),
+                near: nouns().into_iter().map(str::to_owned).collect(),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// True when an event is wanted.
     pub fn matches(&self, event: &RecordedEvent) -> bool {
         self.event_types.as_ref().is_none_or(|types| types.contains(&event.event_type))
@@ -112,4 +142,75 @@ pub async fn select(
         events.reverse();
     }
     Ok(events)
+}
+
+fn types() -> impl Iterator<Item = &'static str> {
+    Event::types().map(|(event_type, _)| event_type)
+}
+
+/// The nouns of all events, as `aggregate_type` has them.
+fn nouns() -> Vec<&'static str> {
+    let mut nouns: Vec<_> =
+        types().filter_map(|event_type| Some(event_type.split_once('.')?.0)).collect();
+    nouns.dedup();
+    nouns
+}
+
+/// The event types of the same noun, or else those with which the same happened, or else of which nouns there
+/// are some.
+fn types_near(name: &str) -> Vec<String> {
+    let (noun, what) = name.split_once('.').unwrap_or((name, name));
+    let with = |is_near: &dyn Fn((&str, &str)) -> bool| -> Vec<String> {
+        let near = types().filter(|known| known.split_once('.').is_some_and(is_near));
+        near.map(str::to_owned).collect()
+    };
+    let near = [with(&|known| known.0 == noun), with(&|known| known.1 == what)];
+    let near = near.into_iter().find(|near| !near.is_empty());
+    near.unwrap_or_else(|| nouns().iter().map(|noun| format!("{noun}.…")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(event_type: Option<&str>, noun: Option<&str>) -> Option<String> {
+        let selection = Selection {
+            event_types: event_type.map(|name| vec!["trend.detected".to_owned(), name.to_owned()]),
+            aggregate_type: noun.map(str::to_owned),
+            ..Selection::default()
+        };
+        selection.check_names().err().map(|unknown| unknown.to_string())
+    }
+
+    #[test]
+    fn a_name_that_nothing_has_is_refused_with_those_near_it() {
+        assert_eq!(refusal(Some("content.approved"), Some("service_token")), None);
+        for (event_type, noun, expected) in [
+            (
+                Some("trend.detcted"),
+                None,
+                "there is no event type \"trend.detcted\"; there are trend.detected, trend.rescored, \
+                 trend.expired, trend.archived",
+            ),
+            (
+                Some("contents.approved"),
+                None,
+                "there is no event type \"contents.approved\"; there are content.approved",
+            ),
+            (
+                Some("nonsense"),
+                None,
+                "there is no event type \"nonsense\"; there are user.…, session.…, trend.…, content.…, \
+                 publish.…, social_account.…, provider.…, service_token.…",
+            ),
+            (
+                None,
+                Some("contents"),
+                "there is no aggregate \"contents\"; there are user, session, trend, content, publish, \
+                 social_account, provider, service_token",
+            ),
+        ] {
+            assert_eq!(refusal(event_type, noun).as_deref(), Some(expected));
+        }
+    }
 }

@@ -1,10 +1,11 @@
 //! The log stream by stream instead of position by position, for those who fold all of it: whoever has
 //! read a stream to its end is done with its rows and need not keep them.
 
-use sqlx::{PgExecutor, PgPool};
+use sqlx::{PgConnection, PgPool};
 
 use crate::error::StoreError;
-use crate::log::{EVENT_COLUMNS, EventRow};
+use crate::log::EVENT_COLUMNS;
+use crate::page::PageSize;
 use crate::record::{Position, RecordedEvent};
 
 /// How many events are looked at for each range, to find ranges of about one size.
@@ -26,6 +27,7 @@ pub struct StreamReader {
     range: StreamRange,
     /// Aggregate type, id and sequence of the event that was read last.
     read: (String, String, i64),
+    size: PageSize,
 }
 
 /// Cuts the streams of the log up to `until` into ranges of about as many events each: about `count`,
@@ -69,34 +71,31 @@ impl StreamReader {
     /// At the beginning of a range.
     pub fn new(range: StreamRange) -> Self {
         let (noun, id) = range.after.clone();
-        Self { range, read: (noun, id, i64::MAX) }
+        Self { range, read: (noun, id, i64::MAX), size: PageSize::first() }
     }
 
-    /// The next events, at most `limit`; none at the end of the range.
+    /// The next events: some thousands, or fewer where they are large; none at the end of the range.
     pub async fn next(
         &mut self,
-        executor: impl PgExecutor<'_>,
-        limit: i64,
+        connection: &mut PgConnection,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
-        let rows: Vec<EventRow> = sqlx::query_as(&format!(
+        let (noun, id, sequence) = self.read.clone();
+        let sql = format!(
             "SELECT {EVENT_COLUMNS} FROM events
              WHERE (aggregate_type, aggregate_id, sequence) > ($1, $2, $3)
                AND (aggregate_type, aggregate_id) <= ($4, $5) AND position <= $6
              ORDER BY aggregate_type, aggregate_id, sequence LIMIT $7"
-        ))
-        .bind(&self.read.0)
-        .bind(&self.read.1)
-        .bind(self.read.2)
-        .bind(&self.range.last.0)
-        .bind(&self.range.last.1)
-        .bind(self.range.until.0)
-        .bind(limit)
-        .fetch_all(executor)
-        .await
-        .map_err(StoreError::database("reading streams"))?;
-        if let Some(last) = rows.last() {
-            self.read = last.place_in_stream();
-        }
-        rows.into_iter().map(EventRow::into_event).collect()
+        );
+        let rows = sqlx::query_as(&sql)
+            .bind(noun)
+            .bind(id)
+            .bind(sequence)
+            .bind(&self.range.last.0)
+            .bind(&self.range.last.1)
+            .bind(self.range.until.0)
+            .bind(self.size.limit())
+            .fetch(connection);
+        let read = &mut self.read;
+        self.size.fill(rows, "reading streams", |row| row.place_in_stream(read)).await
     }
 }

@@ -281,6 +281,23 @@ impl SealingKey {
     }
 }
 
+/// How many keys were destroyed so far. None comes back, so the number only grows.
+pub async fn destroyed_keys(executor: impl PgExecutor<'_>) -> Result<i64, StoreError> {
+    sqlx::query_scalar("SELECT count(*) FROM data_keys WHERE wrapped IS NULL")
+        .fetch_one(executor)
+        .await
+        .map_err(StoreError::database("counting the destroyed keys"))
+}
+
+/// Keeps keys from being made and destroyed until the transaction ends. Needs the right to lock the table.
+pub async fn hold_keys(transaction: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query("LOCK TABLE data_keys IN SHARE MODE")
+        .execute(transaction)
+        .await
+        .map_err(StoreError::database("holding the keys"))?;
+    Ok(())
+}
+
 /// What a data key is wrapped for.
 pub(crate) fn data_key_place(subject: Uuid) -> String {
     format!("data key {subject}")

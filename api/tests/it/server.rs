@@ -20,7 +20,7 @@ pub const ADMIN_EMAIL: &str = "admin@orion.local";
 pub const ADMIN_PASSWORD: &str = "a password for tests";
 
 /// The master key of every server here: 32 times the byte 7, as tests of the log have it.
-const MASTER_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+pub const MASTER_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 
 /// The key that every server here signs checkpoints with: 32 times the byte 8.
 const LOG_KEY: &str = "CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=";

@@ -6,29 +6,27 @@ use serde_json::Value;
 use sqlx::{Connection as _, PgPool};
 use uuid::Uuid;
 
-use super::Writer;
+use super::{TABLES, Writer};
 use crate::NOTIFICATIONS;
-use crate::check::{CheckError, Difference, next_facts};
+use crate::check::{CheckError, Difference};
+use crate::facts::Facts;
 use crate::progress::checkpoint;
 
 /// Where temporary tables are.
 const TEMPORARY: &str = "pg_temp";
 
-/// The tables of the projection by their names in a schema and in full, each with the primary key `id`.
-const TABLES: [(&str, &str); 3] = [
-    ("notifications", "projection.notifications"),
-    ("notification_recipients", "projection.notification_recipients"),
-    ("notification_subjects", "projection.notification_subjects"),
-];
+/// What somebody has chosen is personal.
+const PERSONAL: [&str; 2] = ["quiet", "unwanted"];
 
 /// Compares the notifications with what the log says up to their checkpoint, at one snapshot. Gives
-/// the checkpoint and the rows that differ.
+/// the checkpoint and the rows that differ. `folded` is told of so many more events that are projected.
 ///
 /// The rows are made again by the statements of the projector itself, so it finds what has changed
 /// since, and not what those statements get wrong.
 pub async fn check_notifications(
     pool: &PgPool,
     vault: &Vault,
+    folded: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<(Position, Vec<Difference>), CheckError> {
     // Apart from the pool: the temporary tables end with the connection.
     let mut connection = pool.acquire().await?.detach();
@@ -43,11 +41,15 @@ pub async fn check_notifications(
         .execute(&mut *snapshot)
         .await?;
     let position = checkpoint(&mut *snapshot, NOTIFICATIONS).await?.position;
-    let mut head = Position::START;
-    while head < position {
-        let facts = next_facts(&mut snapshot, vault, head, position).await?;
-        head = facts.last().map_or(position, |fact| fact.position);
-        Writer { connection: &mut snapshot, schema: TEMPORARY }.apply_all(&facts).await?;
+    let mut facts = Facts::new(vault, Position::START, position);
+    loop {
+        let next = facts.next(&mut snapshot).await?;
+        if next.is_empty() {
+            break;
+        }
+        let mut writer = Writer { connection: &mut snapshot, schema: TEMPORARY };
+        writer.apply_all(&next).await.map_err(CheckError::Project)?;
+        folded(next.len() as u64);
     }
     let mut differences = Vec::new();
     for (table, living) in TABLES {
@@ -58,7 +60,10 @@ pub async fn check_notifications(
         );
         let rows: Vec<(Uuid, Option<Value>, Option<Value>)> =
             sqlx::query_as(&sql).fetch_all(&mut *snapshot).await?;
-        let differs = |(id, expected, found)| Difference { table: living, id, expected, found };
+        let differs = |(id, expected, found)| {
+            let personal = &PERSONAL;
+            Difference { table: living, id, expected, found, personal }
+        };
         differences.extend(rows.into_iter().map(differs));
     }
     snapshot.rollback().await?;

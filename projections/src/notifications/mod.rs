@@ -6,6 +6,7 @@
 
 mod check;
 mod notice;
+mod rebuild;
 
 use orion_domain::notification::NotificationPreferences;
 use orion_domain::user::SYSTEM_ID;
@@ -17,9 +18,17 @@ use uuid::Uuid;
 
 pub use self::check::check_notifications;
 use self::notice::{Audience, Notice};
+pub use self::rebuild::rebuild_notifications;
 
 /// Where the living tables are.
 const LIVE: &str = "projection";
+
+/// The tables of the projection by their names in a schema and in full, each with the primary key `id`.
+const TABLES: [(&str, &str); 3] = [
+    ("notifications", "projection.notifications"),
+    ("notification_recipients", "projection.notification_recipients"),
+    ("notification_subjects", "projection.notification_subjects"),
+];
 
 /// Applies events to the living tables, within the caller's transaction.
 pub(crate) async fn apply(

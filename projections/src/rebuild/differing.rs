@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 
 use super::SIDE;
-use crate::place::{Place, Shape};
+use crate::place::Shape;
 
 /// The tables that foreign keys lead to. A test compares them with the database.
 pub(super) const PARENTS: [&str; 4] =
@@ -98,5 +98,5 @@ async fn on_differing(
 }
 
 fn side(shape: &Shape) -> String {
-    Place::Beside(SIDE.to_owned()).table(shape.name)
+    super::side().table(shape.name)
 }

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::RebuildError;
-use crate::check::CheckError;
+use crate::facts::{FactsError, read};
 use crate::place::{Place, Shape, Tables};
 use crate::table::Table;
 use crate::tables::Visitor;
@@ -25,13 +25,11 @@ const WORKERS: usize = 2;
 /// Into how many ranges the log is cut; the more, the more evenly the workers end.
 const RANGES: i64 = 64;
 
-/// How many events are read at a time.
-const READ_MAX: i64 = 5_000;
-
 /// From how many bytes on the lines of a table are copied in.
 const COPY_FROM: usize = 1 << 20;
 
-/// How many copies may wait for PostgreSQL.
+/// How many copies may wait for PostgreSQL. Each has the rows of a page at most, and pages are
+/// bounded by bytes.
 const COPIES_WAITING: usize = 4;
 
 /// What a worker has to say.
@@ -60,7 +58,8 @@ pub(super) async fn fold_into(
     source: &Source<'_>,
     until: Position,
 ) -> Result<(), RebuildError> {
-    let mut ranges = orion_store::ranges(source.pool, until, RANGES).await?;
+    let ranges = orion_store::ranges(source.pool, until, RANGES).await;
+    let mut ranges = ranges.map_err(FactsError::from)?;
     ranges.reverse();
     let ranges = Arc::new(Mutex::new(ranges));
     let (sender, mut outputs) = mpsc::channel(COPIES_WAITING);
@@ -78,7 +77,9 @@ pub(super) async fn fold_into(
     drop(sender);
     while let Some(output) = outputs.recv().await {
         match output {
-            Output::Lines(shape, lines) => copy_in(writer, place, shape, &lines).await?,
+            Output::Lines(shape, lines) => copy_in(writer, place, shape, &lines)
+                .await
+                .map_err(|source| RebuildError::Copy { table: shape.name, source })?,
             Output::Folded(events) => (source.folded)(events),
             Output::Failed(error) => return Err(error),
         }
@@ -113,41 +114,49 @@ struct Worker {
 
 impl Worker {
     async fn run(self, ranges: Arc<Mutex<Vec<StreamRange>>>) {
-        loop {
-            let next = ranges.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let Some(range) = next else { return };
-            if let Err(error) = self.fold_range(range).await {
-                return self.output(Output::Failed(error)).await;
-            }
+        if let Err(error) = self.fold_ranges(&ranges).await {
+            self.output(Output::Failed(error)).await;
         }
     }
 
-    async fn fold_range(&self, range: StreamRange) -> Result<(), RebuildError> {
+    async fn fold_ranges(&self, ranges: &Mutex<Vec<StreamRange>>) -> Result<(), RebuildError> {
+        let mut connection = self.pool.acquire().await.map_err(RebuildError::Connect)?;
+        loop {
+            let next = ranges.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some(range) = next else { return Ok(()) };
+            self.fold_range(&mut connection, range).await?;
+        }
+    }
+
+    async fn fold_range(
+        &self,
+        connection: &mut PgConnection,
+        range: StreamRange,
+    ) -> Result<(), RebuildError> {
         let mut reader = StreamReader::new(range);
         let mut fold = Fold::default();
         loop {
-            let events = reader.next(&self.pool, READ_MAX).await?;
-            let ring = self.vault.ring(&events).await?;
-            fold.facts.clear();
-            for event in &events {
-                let position = event.position;
-                let fact =
-                    ring.read(event).map_err(|source| CheckError::Event { position, source })?;
-                fold.facts.push(fact);
-            }
+            let events = reader.next(connection).await.map_err(FactsError::from)?;
+            // Past the cache, which does not hear of erasures by others.
+            let ring =
+                self.vault.ring_within(connection, &events).await.map_err(FactsError::from)?;
+            let count = events.len() as u64;
             // The last stream may go on in the next events; after the end of the range none does.
             fold.open = events.last().map(|event| event.aggregate_id);
+            for event in events {
+                fold.facts.push(read(&ring, &event)?);
+            }
             let Ok(()) = self.tables.visit(&mut fold).await;
-            let is_last = events.is_empty();
+            fold.facts.clear();
             for (shape, lines) in &mut fold.lines {
-                if lines.len() >= COPY_FROM || (is_last && !lines.is_empty()) {
+                if lines.len() >= COPY_FROM || (count == 0 && !lines.is_empty()) {
                     self.output(Output::Lines(*shape, std::mem::take(lines))).await;
                 }
             }
-            if is_last {
+            if count == 0 {
                 return Ok(());
             }
-            self.output(Output::Folded(events.len() as u64)).await;
+            self.output(Output::Folded(count)).await;
         }
     }
 

@@ -1,13 +1,13 @@
 //! The documented tables as they were, in a schema of their own.
 
-use orion_store::{Position, Vault};
+use orion_store::{Position, Vault, destroyed_keys, hold_keys};
 use sqlx::{Connection, Executor as _, PgConnection, PgPool};
 
 use super::definitions::Definitions;
 use super::fold::{Source, fold_into};
 use super::{RebuildError, SIDE, analyze, owner};
-use crate::check::CheckError;
-use crate::place::{Place, Tables};
+use crate::facts::FactsError;
+use crate::place::{Place, Shape, Tables};
 
 /// The longest name that PostgreSQL keeps whole.
 const NAME_MAX: usize = 63;
@@ -15,7 +15,7 @@ const NAME_MAX: usize = 63;
 /// Writes the documented tables as they were after the event at `position` into a new schema, with keys
 /// and indexes, whole or not at all. What is erased now is erased there, too.
 ///
-/// The login of `pool` must be allowed to make schemas. `folded` is told of so many more events that are
+/// The login of `pool` must own the tables, and may make schemas. `folded` is told of so many more events that are
 /// folded.
 pub async fn materialize(
     pool: &PgPool,
@@ -27,40 +27,58 @@ pub async fn materialize(
     if !is_name(schema) {
         return Err(RebuildError::SchemaName);
     }
-    let head = orion_store::log::head(pool).await?;
+    let head = orion_store::log::head(pool).await.map_err(FactsError::from)?;
     if head < position {
-        return Err(CheckError::LogEnds { head, position }.into());
+        return Err(FactsError::LogEnds { head, position }.into());
     }
     let mut owner = owner(pool).await?;
-    let exists: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)")
-            .bind(schema)
-            .fetch_one(&mut owner)
-            .await?;
-    if exists {
+    let exists = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)");
+    if exists.bind(schema).fetch_one(&mut owner).await.map_err(RebuildError::Side)? {
         return Err(RebuildError::SchemaExists { schema: schema.to_owned() });
     }
     let shapes = Tables::Documented.shapes().await;
     // Quoted, for it may be a word of SQL.
     let quoted = format!("\"{schema}\"");
     let place = Place::Beside(quoted.clone());
-    let mut transaction = owner.begin().await?;
-    make_schema(&mut transaction, &quoted, position).await?;
-    for shape in &shapes {
+    let mut transaction = owner.begin().await.map_err(RebuildError::Side)?;
+    make_schema(&mut transaction, &quoted, position).await.map_err(RebuildError::Side)?;
+    make_tables(&mut transaction, &shapes, &place).await.map_err(RebuildError::Side)?;
+    let destroyed = destroyed_keys(&mut *transaction).await.map_err(FactsError::from)?;
+    let source = Source { pool, vault, folded };
+    fold_into(&mut transaction, &place, Tables::Documented, &source, position).await?;
+    make_keys(&mut transaction, &shapes, &place).await.map_err(RebuildError::Keys)?;
+    // No projector removes from this schema whoever was erased after being read. So nobody was.
+    hold_keys(&mut transaction).await.map_err(FactsError::from)?;
+    if destroyed_keys(&mut *transaction).await.map_err(FactsError::from)? != destroyed {
+        return Err(RebuildError::Erased);
+    }
+    transaction.commit().await.map_err(RebuildError::Keys)?;
+    analyze(&mut owner, &shapes, &place).await.map_err(RebuildError::Keys)?;
+    owner.close().await.map_err(RebuildError::Connect)
+}
+
+async fn make_tables(
+    connection: &mut PgConnection,
+    shapes: &[Shape],
+    place: &Place,
+) -> Result<(), sqlx::Error> {
+    for shape in shapes {
         let statement = format!(
             "CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING COMMENTS)",
             place.table(shape.name),
             shape.name
         );
-        transaction.execute(statement.as_str()).await?;
+        connection.execute(statement.as_str()).await?;
     }
-    let source = Source { pool, vault, folded };
-    fold_into(&mut transaction, &place, Tables::Documented, &source, position).await?;
-    Definitions::read(&mut transaction, &shapes).await?.create(&mut transaction, &place).await?;
-    transaction.commit().await?;
-    analyze(&mut owner, &shapes, &place).await?;
-    owner.close().await?;
     Ok(())
+}
+
+async fn make_keys(
+    connection: &mut PgConnection,
+    shapes: &[Shape],
+    place: &Place,
+) -> Result<(), sqlx::Error> {
+    Definitions::read(connection, shapes).await?.create(connection, place).await
 }
 
 async fn make_schema(

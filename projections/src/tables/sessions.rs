@@ -35,6 +35,7 @@ row! {
 impl Table for SessionRow {
     const NAME: &'static str = Self::TABLE;
     const COLUMNS: &'static [&'static str] = Self::COLUMNS;
+    const PERSONAL: &'static [&'static str] = &["ip", "user_agent"];
 
     fn id(&self) -> Uuid {
         self.id

@@ -32,6 +32,7 @@ row! {
 impl Table for SocialAccountRow {
     const NAME: &'static str = Self::TABLE;
     const COLUMNS: &'static [&'static str] = Self::COLUMNS;
+    const PERSONAL: &'static [&'static str] = &["display_name", "credentials"];
 
     fn id(&self) -> Uuid {
         self.id

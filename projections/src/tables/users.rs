@@ -52,6 +52,16 @@ row! {
 impl Table for UserRow {
     const NAME: &'static str = Self::TABLE;
     const COLUMNS: &'static [&'static str] = Self::COLUMNS;
+    const PERSONAL: &'static [&'static str] = &[
+        "email",
+        "password_hash",
+        "name",
+        "avatar_url",
+        "bio",
+        "first_name",
+        "last_name",
+        "username",
+    ];
 
     fn id(&self) -> Uuid {
         self.id

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use orion_projections::tables::{Visitor, visit_documented};
-use orion_projections::{CheckError, RebuildError, Table, materialize};
+use orion_projections::{FactsError, RebuildError, Table, materialize};
 use orion_store::testing::vault;
 use orion_store::{Fact, Position};
+use serde_json::json;
 use sqlx::PgPool;
 use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::history::History;
-use crate::world::World;
+use crate::world::{World, pausing};
 
 fn unheard(_: u64) {}
 
@@ -109,7 +110,7 @@ async fn what_cannot_be_done_leaves_nothing_behind() {
         assert!(matches!(refused, Err(RebuildError::SchemaName)), "{schema:?}: {refused:?}");
     }
     let beyond = world.materialize(21, "then").await;
-    assert!(matches!(beyond, Err(RebuildError::Check(CheckError::LogEnds { .. }))), "{beyond:?}");
+    assert!(matches!(beyond, Err(RebuildError::Facts(FactsError::LogEnds { .. }))), "{beyond:?}");
     let exists = world.materialize(20, "orion").await;
     assert!(matches!(exists, Err(RebuildError::SchemaExists { .. })), "{exists:?}");
     // A poison event ends it in the middle.
@@ -121,6 +122,32 @@ async fn what_cannot_be_done_leaves_nothing_behind() {
         )
         .await;
     let poison = world.materialize(20, "then").await;
-    assert!(matches!(poison, Err(RebuildError::Check(CheckError::Event { .. }))), "{poison:?}");
+    assert!(matches!(poison, Err(RebuildError::Facts(FactsError::Event { .. }))), "{poison:?}");
     assert_eq!(world.schemas().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_who_was_erased_meanwhile_is_in_it() {
+    let mut world = World::new().await;
+    let user = Uuid::now_v7();
+    let payload = json!({
+        "email": "ada@example.org", "name": "Ada", "role": "editor", "email_verified": true,
+        "via": "provider",
+    });
+    world.happens(user, "user.registered", payload).await;
+    let (wait, paused) = pausing();
+    let (pool, keys) = (world.store.log().pool().clone(), vault(&world.owner).await);
+    let materializing =
+        tokio::spawn(async move { materialize(&pool, &keys, Position(1), "then", &wait).await });
+    // She is read by now.
+    paused.begun();
+    world.happens(user, "user.erased", json!({ "oauth_account_ids": [] })).await;
+    drop(paused);
+    let erased = materializing.await.unwrap();
+    assert!(matches!(erased, Err(RebuildError::Erased)), "{erased:?}");
+    assert!(!world.schemas().await.contains(&"then".to_owned()));
+
+    world.materialize(1, "then").await.unwrap();
+    let names = sqlx::query_scalar::<_, String>("SELECT name FROM \"then\".users");
+    assert_eq!(names.fetch_all(&world.owner).await.unwrap(), ["Erased user"]);
 }

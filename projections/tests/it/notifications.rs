@@ -1,6 +1,8 @@
 //! What users are told: of which events, in which order, as they wanted it at that position.
 
-use orion_projections::{NOTIFICATIONS, Projector, check_notifications, checkpoint};
+use orion_projections::{
+    NOTIFICATIONS, Projector, Rebuilt, check_notifications, checkpoint, rebuild_notifications,
+};
 use orion_store::Position;
 use orion_store::testing::vault;
 use serde_json::{Value, json};
@@ -88,7 +90,15 @@ impl World {
 
     async fn differences(&self) -> usize {
         let vault = vault(&self.owner).await;
-        check_notifications(&self.owner, &vault).await.unwrap().1.len()
+        check_notifications(&self.owner, &vault, &|_| ()).await.unwrap().1.len()
+    }
+}
+
+impl World {
+    async fn rebuild_notifications(&self, dry_run: bool) -> Rebuilt {
+        let vault = vault(&self.owner).await;
+        let pool = self.store.log().pool();
+        rebuild_notifications(pool, &vault, dry_run, &|_| ()).await.unwrap()
     }
 }
 
@@ -300,7 +310,7 @@ async fn the_check_finds_what_was_changed_missing_and_added() {
         ))
         .await;
     let vault = vault(&world.owner).await;
-    let (position, differences) = check_notifications(&world.owner, &vault).await.unwrap();
+    let (position, differences) = check_notifications(&world.owner, &vault, &|_| ()).await.unwrap();
     let mut found: Vec<_> = differences
         .iter()
         .map(|found| (found.table, found.expected.is_some(), found.found.is_some()))
@@ -316,6 +326,71 @@ async fn the_check_finds_what_was_changed_missing_and_added() {
             ("projection.notifications", true, true),
         ]
     );
+}
+
+#[tokio::test]
+async fn what_differs_is_mended_and_what_was_read_stays_read() {
+    let mut world = World::with(&[ADA, BOB]).await;
+    world.detect().await;
+    let drafted = world.draft(CONTENT, ADA).await;
+    world.happens(ADA, "user.notifications_read", json!({ "up_to": drafted, "ids": [] })).await;
+    world.choose(BOB, json!({ "trend.detected": { "enabled": false } })).await;
+    world.detect().await;
+    world.project().await;
+    let before = world.rows().await;
+    for sql in [
+        "DELETE FROM projection.notifications",
+        "UPDATE projection.notifications SET read_at = now()",
+        "UPDATE projection.notifications SET read_at = NULL",
+        // Two rows of one user that have each other's place.
+        "ALTER TABLE projection.notifications DROP CONSTRAINT notifications_user_id_position_key;
+         UPDATE projection.notifications SET position = 7 - position;
+         ALTER TABLE projection.notifications
+             ADD CONSTRAINT notifications_user_id_position_key UNIQUE (user_id, position)",
+        "UPDATE projection.notification_recipients SET unwanted = '{}', is_active = NOT is_active",
+        "TRUNCATE projection.notification_subjects, projection.notification_recipients",
+        "INSERT INTO projection.notification_subjects VALUES
+             ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-000000000001')",
+    ] {
+        world.execute(sql).await;
+        let spoiled = world.rows().await;
+        assert_ne!(spoiled, before, "{sql}");
+        let found = world.rebuild_notifications(true).await;
+        assert_eq!(world.rows().await, spoiled, "a dry run has mended: {sql}");
+        assert!(found.differing.iter().any(|(_, rows)| *rows > 0), "{sql}");
+        assert_eq!(world.rebuild_notifications(false).await, found, "{sql}");
+        assert_eq!(world.rows().await, before, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn they_are_mended_while_events_come() {
+    let mut world = World::with(&[ADA, BOB]).await;
+    world.detect().await;
+    world.project().await;
+    let log = world.store.log().clone();
+    let stop = CancellationToken::new();
+    let (projector, progress) = Projector::of_notifications(log.clone(), log.pool().clone());
+    let running = tokio::spawn(projector.run(stop.clone()));
+    let (pool, keys) = (log.pool().clone(), vault(&world.owner).await);
+    // Ada is told of nothing until she is mended.
+    world.execute("UPDATE projection.notification_recipients SET is_active = false").await;
+    let rebuilding = tokio::spawn(async move {
+        for _ in 0..5 {
+            rebuild_notifications(&pool, &keys, false, &|_| ()).await.unwrap();
+        }
+    });
+    let mut during = 0;
+    while !rebuilding.is_finished() {
+        world.detect().await;
+        during += 1;
+    }
+    rebuilding.await.unwrap();
+    assert!(during > 1, "nothing happened meanwhile");
+    assert!(progress.reached(log.head().await.unwrap(), PATIENCE).await);
+    stop.cancel();
+    running.await.unwrap();
+    assert_eq!(world.differences().await, 0);
 }
 
 #[tokio::test]

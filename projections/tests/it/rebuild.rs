@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use orion_projections::{Projector, READ_MODEL, RebuildError, Rebuilt, check, checkpoint, rebuild};
+use orion_projections::{
+    Projector, READ_MODEL, RebuildError, Rebuilt, check, checkpoint, leftover, rebuild,
+};
+use orion_store::locks;
 use orion_store::testing::vault;
 use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 use crate::history::History;
-use crate::world::{PATIENCE, World};
+use crate::world::{PATIENCE, World, pausing};
 
 fn unheard(_: u64) {}
 
@@ -29,7 +33,8 @@ impl World {
     }
 
     async fn assert_clean(&self) {
-        let (_, differences) = check(&self.owner, &vault(&self.owner).await).await.unwrap();
+        let (_, differences) =
+            check(&self.owner, &vault(&self.owner).await, &unheard).await.unwrap();
         assert!(differences.is_empty(), "{differences:#?}");
     }
 
@@ -135,23 +140,67 @@ async fn what_was_spoiled_is_found_and_mended() {
     assert!(!world.has_side_schema().await);
 }
 
+/// As after an import.
+const EMPTY: &str = "TRUNCATE orion.users, orion.trends, orion.contents, orion.providers, orion.social_accounts,
+         orion.oauth_accounts, orion.user_settings, orion.refresh_tokens, orion.media_assets, orion.pipeline_runs,
+         orion.publish_records, projection.streams, projection.sessions, projection.publishes, projection.service_tokens;
+     DELETE FROM projection.checkpoints";
+
 #[tokio::test]
 async fn empty_tables_are_filled_to_the_head_and_keep_their_keys_and_indexes() {
     let (world, _) = World::projected(2, 400).await;
     let before = world.contents().await;
-    world
-        .execute(
-            "TRUNCATE orion.users, orion.trends, orion.contents, orion.providers, orion.social_accounts, orion.oauth_accounts,
-                 orion.user_settings, orion.refresh_tokens, orion.media_assets, orion.pipeline_runs, orion.publish_records,
-                 projection.streams, projection.sessions, projection.publishes, projection.service_tokens;
-             DELETE FROM projection.checkpoints",
-        )
-        .await;
+    world.execute(EMPTY).await;
     let rebuilt = world.rebuild(false).await.unwrap();
     assert_eq!(rebuilt.position, world.store.log().head().await.unwrap());
     assert!(world.contents().await == before);
     assert_eq!(checkpoint(&world.owner, READ_MODEL).await.unwrap().position, rebuilt.position);
     world.assert_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_do_not_wait_for_the_fold_into_empty_tables() {
+    let (world, _) = World::projected(9, 400).await;
+    let before = world.contents().await;
+    world.execute(EMPTY).await;
+    // Whoever is in the middle of reading goes on to the end, too.
+    let mut reader = world.owner.begin().await.unwrap();
+    let count = "SELECT count(*) FROM orion.contents";
+    assert_eq!(sqlx::query_scalar::<_, i64>(count).fetch_one(&mut *reader).await.unwrap(), 0);
+
+    let (wait, paused) = pausing();
+    let (pool, keys) = (world.store.log().pool().clone(), vault(&world.owner).await);
+    let rebuilding = tokio::spawn(async move { rebuild(&pool, &keys, false, &wait).await });
+    paused.begun();
+    world
+        .execute("SET lock_timeout = '5s'; SELECT count(*) FROM orion.users; RESET lock_timeout")
+        .await;
+    drop(paused);
+    // Nor does it wait for the reader, with everybody else behind it.
+    let rebuilt = tokio::time::timeout(PATIENCE / 2, rebuilding).await.expect("it goes on");
+    rebuilt.unwrap().unwrap();
+    assert!(sqlx::query_scalar::<_, i64>(count).fetch_one(&mut *reader).await.unwrap() > 0);
+    drop(reader);
+    assert!(world.contents().await == before);
+    world.assert_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_projector_that_begins_during_the_fold_into_empty_tables_keeps_what_it_wrote() {
+    let (mut world, mut history) = World::projected(11, 200).await;
+    world.execute(EMPTY).await;
+    let (wait, paused) = pausing();
+    let (pool, keys) = (world.store.log().pool().clone(), vault(&world.owner).await);
+    let rebuilding = tokio::spawn(async move { rebuild(&pool, &keys, false, &wait).await });
+    paused.begun();
+    history.go_on(&mut world, 50).await;
+    world.project_tables().await;
+    let projected = world.contents().await;
+    drop(paused);
+    let rebuilt = rebuilding.await.unwrap().unwrap();
+    assert_eq!(rebuilt.position, world.store.log().head().await.unwrap());
+    assert_eq!(differing(&rebuilt), BTreeMap::new());
+    assert!(world.contents().await == projected);
 }
 
 #[tokio::test]
@@ -190,11 +239,19 @@ async fn commands_and_the_projector_go_on_while_it_runs() {
 
 #[tokio::test]
 async fn cut_off_at_any_moment_it_leaves_the_tables_as_they_were() {
-    let (world, _) = World::projected(4, 400).await;
+    let spoil = "UPDATE orion.contents SET title = 'spoiled'; DELETE FROM orion.pipeline_runs";
+    cut_off_at_any_moment(4, spoil).await;
+}
+
+#[tokio::test]
+async fn cut_off_at_any_moment_it_leaves_empty_tables_empty() {
+    cut_off_at_any_moment(10, EMPTY).await;
+}
+
+async fn cut_off_at_any_moment(seed: u64, spoil: &str) {
+    let (world, _) = World::projected(seed, 400).await;
     let good = world.contents().await;
-    world
-        .execute("UPDATE orion.contents SET title = 'spoiled'; DELETE FROM orion.pipeline_runs")
-        .await;
+    world.execute(spoil).await;
     let spoiled = world.contents().await;
     let keys = vault(&world.owner).await;
     let mut cut_off = 0;
@@ -212,13 +269,10 @@ async fn cut_off_at_any_moment_it_leaves_the_tables_as_they_were() {
             break;
         }
         assert!(now == spoiled || now == good, "half mended after {statements} statements");
+        world.settles_what_is_left().await;
         cut_off += 1;
         if now == good {
-            world
-                .execute(
-                    "UPDATE orion.contents SET title = 'spoiled'; DELETE FROM orion.pipeline_runs",
-                )
-                .await;
+            world.execute(spoil).await;
         }
     }
     assert!(cut_off >= 10, "cut off {cut_off} times only");
@@ -226,6 +280,21 @@ async fn cut_off_at_any_moment_it_leaves_the_tables_as_they_were() {
 }
 
 impl World {
+    /// An interrupted rebuild's schema is told, once PostgreSQL has noticed the interruption.
+    async fn settles_what_is_left(&self) {
+        let settled = async {
+            let mut looks = tokio::time::interval(Duration::from_millis(20));
+            loop {
+                looks.tick().await;
+                let left = self.has_side_schema().await.then_some("orion_rebuild");
+                if leftover(&self.owner).await.unwrap() == left {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, settled).await.expect("what is left is told");
+    }
+
     /// Ends the rebuild's own connection once it has been seen in so many states; true if the rebuild
     /// was done before.
     async fn kill_after<T>(&self, states: u64, task: &tokio::task::JoinHandle<T>) -> bool {
@@ -239,9 +308,10 @@ impl World {
                 "SELECT coalesce(bool_or($1 AND pg_terminate_backend(pid)), false) FROM pg_locks
                  WHERE locktype = 'advisory' AND granted
                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                   AND (classid::bigint << 32 | objid::bigint) = 7165914216",
+                   AND (classid::bigint << 32 | objid::bigint) = $2",
             )
             .bind(seen.fetch_add(1, Ordering::Relaxed) >= states)
+            .bind(locks::REBUILD)
             .fetch_one(&self.owner)
             .await
             .unwrap();
@@ -256,7 +326,8 @@ impl World {
 async fn one_at_a_time() {
     let (world, _) = World::projected(5, 20).await;
     let mut other = world.owner.acquire().await.unwrap();
-    sqlx::query("SELECT pg_advisory_lock(7165914216)").execute(&mut *other).await.unwrap();
+    let lock = sqlx::query("SELECT pg_advisory_lock($1)").bind(locks::REBUILD);
+    lock.execute(&mut *other).await.unwrap();
     assert!(matches!(world.rebuild(false).await, Err(RebuildError::Busy)));
 }
 

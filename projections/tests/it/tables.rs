@@ -1,12 +1,15 @@
 //! The rows of the folds fit the tables of the database.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 
 use orion_domain::Event;
-use orion_projections::Table;
+use orion_domain::event::{payload_of, replace_nodes};
+use orion_domain::values::MARK;
 use orion_projections::tables::{Visitor, visit_all, visit_documented};
+use orion_projections::{Table, changes};
 use orion_store::Fact;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -165,4 +168,51 @@ async fn select(query: &str) -> sqlx::Result<Vec<(String, String)>> {
     let rows = sqlx::query_as(query).fetch_all(&pool).await?;
     pool.close().await;
     Ok(rows)
+}
+
+/// Values that are no person's, but that nobody is to see.
+const SECRET: [&str; 4] = ["access_token", "credentials", "refresh_token", "token_hash"];
+
+#[tokio::test]
+async fn the_personal_columns_are_those_that_an_erasure_changes() {
+    let clear = every_golden().into_iter().map(|(_, event)| event);
+    let erased =
+        every_golden().into_iter().map(|(name, event)| without_personal_values(&name, &event));
+    let clear = changes(&facts(clear).collect::<Vec<_>>()).await;
+    let erased = changes(&facts(erased).collect::<Vec<_>>()).await;
+    let mut rows = BTreeMap::new();
+    let mut found = BTreeSet::new();
+    for (changes, twins) in clear.into_iter().zip(erased) {
+        rows.extend(twins.into_iter().map(|twin| ((twin.table, twin.id), twin.after)));
+        for change in changes {
+            let twin = rows.get(&(change.table, change.id)).cloned().flatten().unwrap_or_default();
+            for (column, value) in change.after.iter().filter_map(Value::as_object).flatten() {
+                if twin.get(column) != Some(value) || SECRET.contains(&column.as_str()) {
+                    found.insert((change.table, column.clone()));
+                }
+            }
+        }
+    }
+    let mut told = PersonalColumns(BTreeSet::new());
+    let Ok(()) = visit_all(&mut told).await;
+    assert_eq!(found, told.0);
+}
+
+/// A golden event, called by its type and perhaps a variant, after the erasure of whom it tells of.
+fn without_personal_values(name: &str, clear: &Event) -> Event {
+    let event_type: Vec<&str> = name.split('.').take(2).collect();
+    let mut payload = payload_of(clear).unwrap();
+    let Ok(()) = replace_nodes(&mut payload, MARK, &mut |_, _| Ok::<_, Infallible>(Value::Null));
+    event(&event_type.join("."), &payload)
+}
+
+struct PersonalColumns(BTreeSet<(&'static str, String)>);
+
+impl Visitor for PersonalColumns {
+    type Error = Infallible;
+
+    async fn visit<T: Table>(&mut self) -> Result<(), Infallible> {
+        self.0.extend(T::PERSONAL.iter().map(|column| (T::NAME, (*column).to_owned())));
+        Ok(())
+    }
 }

@@ -1,6 +1,7 @@
 //! A log that grows event by event, and what is projected of it.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use orion_domain::{
@@ -12,6 +13,7 @@ use orion_store::testing::{TestDatabase, database, log};
 use orion_store::{Commit, EventStore, Metadata, connect};
 use serde_json::Value;
 use sqlx::PgPool;
+use tokio::task::block_in_place;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
@@ -95,5 +97,30 @@ impl World {
             .execute(&self.owner)
             .await
             .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+}
+
+/// Who is told of a fold and makes it wait, until [`Paused`] is dropped. Needs a runtime of several threads.
+pub fn pausing() -> (impl Fn(u64) + Send + Sync + 'static, Paused) {
+    let (folding, is_folding) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let may_go_on = Mutex::new(may_go_on);
+    let listener = move |_| {
+        let _ = folding.send(());
+        // Nothing is ever sent.
+        let _ = block_in_place(|| may_go_on.lock().unwrap().recv());
+    };
+    (listener, Paused { is_folding, _go_on: go_on })
+}
+
+pub struct Paused {
+    is_folding: mpsc::Receiver<()>,
+    _go_on: mpsc::Sender<()>,
+}
+
+impl Paused {
+    /// Waits until the first events are folded.
+    pub fn begun(&self) {
+        block_in_place(|| self.is_folding.recv_timeout(PATIENCE)).expect("it folds");
     }
 }

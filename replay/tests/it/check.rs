@@ -1,6 +1,7 @@
 //! `check`: every row against the fold of the log.
 
 use orion_store::testing::vault;
+use serde_json::{Value, json};
 use sqlx::postgres::PgPoolOptions;
 use uuid::Uuid;
 
@@ -30,22 +31,13 @@ async fn events_after_the_checkpoint_do_not_count() {
 }
 
 #[tokio::test]
-async fn a_changed_value_is_found_and_shown_only_on_request() {
+async fn a_changed_value_is_found_and_shown() {
     let (world, trend) = World::with_trend(2).await;
     world.append(Uuid::now_v7(), 0, 1).await;
     assert!(world.project().await);
     let change = format!("UPDATE orion.trends SET score = 0.75, topic = 'x' WHERE id = '{trend}'");
     world.spoil(&change).await;
     let said = check(&world, ["check"], 1).await;
-    assert_eq!(
-        sorted(&said),
-        [
-            "1 rows differ from the log at position 3".to_owned(),
-            format!("orion.trends {trend} score differs"),
-            format!("orion.trends {trend} topic differs"),
-        ]
-    );
-    let said = check(&world, ["check", "--show-personal"], 1).await;
     assert_eq!(
         sorted(&said),
         [
@@ -57,28 +49,65 @@ async fn a_changed_value_is_found_and_shown_only_on_request() {
 }
 
 #[tokio::test]
+async fn personal_values_are_shown_only_on_request() {
+    let world = World::new().await;
+    let user = Uuid::now_v7();
+    let registered = json!({
+        "email": "ada@example.org", "name": "Ada", "role": "editor", "email_verified": true,
+        "via": "provider",
+    });
+    world.of_user(user, 0, &[("user.registered", registered)]).await;
+    assert!(world.project().await);
+    world.spoil("UPDATE orion.users SET name = 'Eve', bio = 'A spy.', role = 'admin'").await;
+    let said = check(&world, ["check"], 1).await;
+    assert_eq!(
+        sorted(&said),
+        [
+            "1 rows differ from the log at position 1".to_owned(),
+            format!("orion.users {user} bio differs"),
+            format!("orion.users {user} name differs"),
+            format!("orion.users {user} role: \"admin\" should be \"editor\""),
+        ]
+    );
+    let json = world.orion_replay(["check", "--format", "json"]).exits(1).await;
+    for hidden in ["Ada", "Eve", "spy", "ada@"] {
+        assert!(!json.contains(hidden), "{json}");
+    }
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let difference = &json[0]["differences"][0];
+    assert_eq!(difference["columns"], json!(["bio", "name", "role"]));
+    assert_eq!(difference["expected"]["role"], "editor");
+    assert_eq!(difference["found"]["email"], "***");
+
+    let said = check(&world, ["check", "--show-personal"], 1).await;
+    assert_eq!(
+        sorted(&said)[1..3],
+        [
+            format!("orion.users {user} bio: \"A spy.\" should be null"),
+            format!("orion.users {user} name: \"Eve\" should be \"Ada\""),
+        ]
+    );
+}
+
+#[tokio::test]
 async fn programs_get_json() {
     let (world, trend) = World::with_trend(1).await;
     world.spoil(&format!("UPDATE orion.trends SET topic = 'x' WHERE id = '{trend}'")).await;
-    for (args, expected) in [
-        (&["check", "--format", "json"][..], None),
-        (&["check", "--format", "json", "--show-personal"][..], Some("Orion")),
-    ] {
-        let mut program = world.orion_replay([]);
-        program.add(args.iter().copied());
-        let checked: serde_json::Value = serde_json::from_str(&program.exits(1).await).unwrap();
-        assert_eq!(checked[0]["position"], 1);
-        let difference = &checked[0]["differences"][0];
-        assert_eq!(difference["table"], "orion.trends");
-        assert_eq!(difference["columns"], serde_json::json!(["topic"]));
-        assert_eq!(difference["expected"]["topic"].as_str(), expected);
-        assert_eq!(checked[1]["differences"], serde_json::json!([]));
-    }
+    let checked = world.orion_replay(["check", "--format", "json"]).exits(1).await;
+    let checked: Value = serde_json::from_str(&checked).unwrap();
+    assert_eq!(checked[0]["position"], 1);
+    let difference = &checked[0]["differences"][0];
+    assert_eq!(difference["table"], "orion.trends");
+    assert_eq!(difference["columns"], json!(["topic"]));
+    assert_eq!(difference["expected"]["topic"], "Orion");
+    assert_eq!(difference["found"]["topic"], "x");
+    assert_eq!(checked[1]["differences"], json!([]));
     let mended = world.orion_replay(["rebuild", "--format", "json"]).exits(0).await;
-    let mended: serde_json::Value = serde_json::from_str(&mended).unwrap();
-    let expected = serde_json::json!({
-        "position": 1, "mended": true, "rows": 1, "tables": { "orion.trends": 1 },
-    });
+    let mended: Value = serde_json::from_str(&mended).unwrap();
+    let expected = json!([
+        { "compared": "rows", "position": 1, "mended": true, "rows": 1, "tables": { "orion.trends": 1 } },
+        { "compared": "rows of notifications", "position": 0, "mended": true, "rows": 0, "tables": {} },
+    ]);
     assert_eq!(mended, expected);
 }
 
@@ -143,7 +172,7 @@ async fn a_log_of_several_pieces_is_folded_as_one() {
 
     // A row of the first piece only, and one of both.
     world.spoil("UPDATE projection.streams SET version = version + 1").await;
-    let said = check(&world, ["check", "--show-personal"], 1).await;
+    let said = check(&world, ["check"], 1).await;
     assert_eq!(
         sorted(&said),
         [
@@ -160,7 +189,7 @@ async fn one_connection_is_enough() {
     let (world, _) = World::with_trend(1).await;
     let pool = PgPoolOptions::new().max_connections(1).connect(world.url()).await.unwrap();
     let (position, differences) =
-        orion_projections::check(&pool, &vault(&pool).await).await.unwrap();
+        orion_projections::check(&pool, &vault(&pool).await, &|_| ()).await.unwrap();
     assert_eq!((position.0, differences), (1, vec![]));
 }
 

@@ -43,6 +43,16 @@ async fn events_are_picked_by_what_is_known_of_them() {
 
     let said = world.orion_replay(["log", "--aggregate", "trend/7"]).exits(2).await;
     assert_eq!(said, "orion-replay: --aggregate: 7 is no id\n");
+    let said = world.orion_replay(["log", "--type", "trend.detcted"]).exits(2).await;
+    assert_eq!(
+        said,
+        "orion-replay: there is no event type \"trend.detcted\"; there are trend.detected, \
+         trend.rescored, trend.expired, trend.archived\n"
+    );
+    let said = world.orion_replay(["log", "--aggregate", "trends"]).exits(2).await;
+    assert!(
+        said.starts_with("orion-replay: there is no aggregate \"trends\"; there are user, session")
+    );
     assert_eq!(world.positions(["--aggregate", &format!("trend/{trend}")]).await, [1, 2, 3]);
 }
 

@@ -23,17 +23,24 @@ pub fn log_key() -> LogKey {
 
 /// The program, with nothing of this process's own settings.
 pub fn orion_replay<'a>(args: impl IntoIterator<Item = &'a str>) -> Program {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_orion-replay"));
-    command.args(args).env_remove("DATABASE_URL").env_remove("ORION_DATA_DIR");
-    // In no folder of ours: a default must not find anything there.
-    command.current_dir("/").stdin(Stdio::null()).kill_on_drop(true);
-    command.env("ORION_MASTER_KEY", MASTER_KEY).env("ORION_LOG_KEY", LOG_KEY);
-    Program(command)
+    let mut program = Program::of(env!("CARGO_BIN_EXE_orion-replay"));
+    program.add(args);
+    program
 }
 
 pub struct Program(Command);
 
 impl Program {
+    /// Another program, in the same surroundings.
+    pub fn of(path: &str) -> Self {
+        let mut command = Command::new(path);
+        command.env_remove("DATABASE_URL").env_remove("ORION_DATA_DIR");
+        // In no folder of ours: a default must not find anything there.
+        command.current_dir("/").stdin(Stdio::null()).kill_on_drop(true);
+        command.env("ORION_MASTER_KEY", MASTER_KEY).env("ORION_LOG_KEY", LOG_KEY);
+        Self(command)
+    }
+
     pub fn with(mut self, variable: &str, value: impl AsRef<OsStr>) -> Self {
         self.0.env(variable, value);
         self

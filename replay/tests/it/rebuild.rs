@@ -1,19 +1,56 @@
 //! `rebuild` and `materialize`: the tables computed anew, where they are served or beside them.
 
+use serde_json::{Value, json};
+
 use crate::world::{World, score_after};
 
 #[tokio::test]
 async fn what_differs_is_told_then_mended() {
     let (world, trend) = World::with_trend(3).await;
     world.spoil("UPDATE orion.trends SET score = 1").await;
+    let nothing = |what| format!("0 rows of notifications {what} at position 0\n");
     let said = world.orion_replay(["rebuild", "--dry-run"]).exits(1).await;
-    assert_eq!(said, "orion.trends  1\n1 rows differ from the log at position 3\n");
+    let differs = "orion.trends  1\n1 rows differ from the log at position 3\n";
+    assert_eq!(said, differs.to_owned() + &nothing("differ from the log"));
     let said = world.orion_replay(["rebuild"]).exits(0).await;
-    assert_eq!(said, "orion.trends  1\n1 rows were mended at position 3\n");
+    let mended = "orion.trends  1\n1 rows were mended at position 3\n";
+    assert_eq!(said, mended.to_owned() + &nothing("were mended"));
     let said = world.orion_replay(["rebuild", "--dry-run"]).exits(0).await;
-    assert_eq!(said, "0 rows differ from the log at position 3\n");
+    let alike = "0 rows differ from the log at position 3\n";
+    assert_eq!(said, alike.to_owned() + &nothing("differ from the log"));
     let sql = format!("SELECT score FROM orion.trends WHERE id = '{trend}'");
     assert_eq!(world.select(&sql).await, [score_after(3).to_string()]);
+}
+
+/// The tables show what the log does not have: no wrong use, but a fault.
+#[tokio::test]
+async fn a_log_that_ends_before_the_tables_is_a_fault() {
+    let (world, _) = World::with_trend(3).await;
+    world.tamper("DELETE FROM events WHERE position = 3").await;
+    let told = "the log ends at 2, before the projection's position 3";
+    for args in [&["rebuild"][..], &["rebuild", "--dry-run"]] {
+        let mut program = world.orion_replay([]);
+        program.add(args.iter().copied());
+        assert_eq!(program.exits(1).await, format!("{told}\n"));
+    }
+    let said = world.orion_replay(["rebuild", "--format", "json"]).exits(1).await;
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said, json!({ "fault": told }));
+}
+
+#[tokio::test]
+async fn notifications_are_mended_too() {
+    let (world, _) = World::with_trend(1).await;
+    assert!(world.project_notifications().await);
+    let stranger = "INSERT INTO projection.notification_subjects
+                    VALUES (gen_random_uuid(), gen_random_uuid())";
+    world.spoil(stranger).await;
+    let table = "projection.notification_subjects  1\n1 rows of notifications";
+    let said = world.orion_replay(["rebuild", "--dry-run"]).exits(1).await;
+    assert!(said.ends_with(&format!("{table} differ from the log at position 1\n")), "{said}");
+    let said = world.orion_replay(["rebuild"]).exits(0).await;
+    assert!(said.ends_with(&format!("{table} were mended at position 1\n")), "{said}");
+    world.orion_replay(["check"]).exits(0).await;
 }
 
 #[tokio::test]
@@ -23,6 +60,9 @@ async fn the_tables_as_they_were_are_there_for_sql() {
         world.orion_replay(["materialize", "--at", "2", "--schema", "second"]).exits(0).await;
     assert_eq!(said, "schema second shows the tables as they were at position 2\n");
     assert_eq!(world.select("SELECT score FROM second.trends").await, [score_after(2).to_string()]);
+    let json = ["materialize", "--at", "3", "--schema", "third", "--format", "json"];
+    let said: Value = serde_json::from_str(&world.orion_replay(json).exits(0).await).unwrap();
+    assert_eq!(said, json!({ "schema": "third", "position": 3 }));
     let again = world.orion_replay(["materialize", "--at", "2", "--schema", "second"]);
     assert_eq!(again.exits(2).await, "orion-replay: the schema second exists already\n");
 }

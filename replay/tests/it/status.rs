@@ -117,6 +117,18 @@ async fn it_says_how_far_the_log_is_sealed() {
 }
 
 #[tokio::test]
+async fn it_names_what_an_interrupted_rebuild_has_left_until_the_next_one() {
+    let (world, _) = World::with_trend(1).await;
+    world.spoil("CREATE TABLE leftover AS SELECT 1; CREATE SCHEMA orion_rebuild; ALTER TABLE leftover SET SCHEMA orion_rebuild").await;
+    let said = world.orion_replay(["status"]).exits(0).await;
+    let left = "leftover    orion_rebuild, of an interrupted rebuild; the next one removes it\n";
+    assert!(said.ends_with(left), "{said}");
+    world.orion_replay(["rebuild"]).exits(0).await;
+    let said = world.orion_replay(["status"]).exits(0).await;
+    assert!(!said.contains("leftover"), "{said}");
+}
+
+#[tokio::test]
 async fn programs_get_json() {
     let (world, _) = World::with_trend(2).await;
     world.seal().await;
@@ -129,6 +141,7 @@ async fn programs_get_json() {
     assert_eq!(
         said,
         json!({ "head": 2, "sealed": 2, "fault": null,
-                "projections": [projection("read_model", 2), projection("notifications", 0)] })
+                "projections": [projection("read_model", 2), projection("notifications", 0)],
+                "leftover": null })
     );
 }

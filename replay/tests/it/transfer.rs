@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
 
 use orion_store::testing::{TestDatabase, database};
 use serde_json::{Value, json};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use tempfile::TempDir;
+use tokio::process::Command;
 use uuid::Uuid;
 
 use crate::program::{Program, orion_replay};
@@ -106,7 +109,7 @@ async fn a_log_comes_back_as_it_was() {
         }
         let replay = |verb| orion_replay([verb]).with("DATABASE_URL", &into.url);
         let said = replay("rebuild").exits(0).await;
-        assert!(said.ends_with("rows were mended at position 11\n"), "{said}");
+        assert!(said.contains(" rows were mended at position 11\n"), "{said}");
         for table in ["users", "trends"] {
             let sql = format!("SELECT t::text FROM orion.{table} t ORDER BY id");
             let (was, is) = (rows(source.world.url(), &sql).await, rows(&into.url, &sql).await);
@@ -185,7 +188,7 @@ const SPOILED: &[Spoiled] = &[
             let end = lines.last_mut().unwrap();
             *end = end.replace("\"size\":11", "\"size\":8");
         },
-        "the file was cut short after position 11",
+        "the file's end tells of 8 events, and there are 11",
     ),
     (
         "another root",
@@ -262,7 +265,7 @@ async fn keys_that_lack_or_do_not_open_are_told() {
     source.export([]).await;
     let into = database().await;
     let said = source.import(&into, "events", []).exits(2).await;
-    assert!(said.contains("position 4: the keys that came with the log lack that of"), "{said}");
+    assert!(said.contains("the event at position 4 needs the key of"), "{said}");
     let keys = source.path("keys");
     let foreign = source
         .import(&into, "events", ["--keys", &keys])
@@ -301,4 +304,90 @@ async fn an_export_has_its_name_when_it_is_whole() {
         .collect();
     assert_eq!(names.len(), 2, "{names:?}");
     assert!(Path::new(&events).exists());
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_while_exporting_leaves_no_file() {
+    let source = Source::new().await;
+    // Enough that it is written in several pieces.
+    let trend = Uuid::now_v7();
+    for version in (0..5_000).step_by(100) {
+        source.world.append(trend, version, 100).await;
+    }
+    let (events, keys) = (source.path("events"), source.path("keys"));
+    for compress in [false, true] {
+        // A process may be told where files end, as they do on a full disk. It is told by a signal, too,
+        // unless it ignores that.
+        let program = env!("CARGO_BIN_EXE_orion-replay");
+        let script = "trap '' XFSZ; ulimit -f 100; exec \"$@\"";
+        let mut full = Program::of("bash");
+        full.add(["-c", script, "bash", program, "export", &events, "--keys", &keys]);
+        full.add(compress.then_some(["--compress", "zstd"]).into_iter().flatten());
+        let said = full.with("DATABASE_URL", source.world.url()).exits(2).await;
+        assert!(said.contains("writing the export: File too large"), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        let left: Vec<_> = fs::read_dir(source.folder.path()).unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+    source.export([]).await;
+}
+
+#[tokio::test]
+async fn an_export_that_is_interrupted_leaves_no_file() {
+    let source = Source::new().await;
+    let (events, part) = (source.path("events"), source.folder.path().join("events.part"));
+    // Somebody holds a table that it needs, so that it waits with its file open.
+    let mut holding = PgConnection::connect(source.world.url()).await.unwrap();
+    holding.execute("BEGIN; LOCK TABLE reactor_checkpoints").await.unwrap();
+    let mut program = source.world.orion_replay(["export", &events]);
+    let mut child = program.command().stderr(Stdio::null()).spawn().unwrap();
+    let mut looks = tokio::time::interval(Duration::from_millis(20));
+    while !part.exists() {
+        looks.tick().await;
+        assert!(child.try_wait().unwrap().is_none(), "it has ended");
+    }
+    let id = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+    assert_eq!(child.wait().await.unwrap().code(), Some(130));
+    holding.close().await.unwrap();
+    assert!(!part.exists() && !Path::new(&events).exists());
+}
+
+#[tokio::test]
+async fn a_database_that_a_server_has_is_not_imported_into() {
+    let source = Source::new().await;
+    source.export([]).await;
+    let keys = source.path("keys");
+    let into = World::new().await;
+    let import = || {
+        let events = source.path("events");
+        into.orion_replay(["import", &events, "--keys", &keys])
+    };
+    // A server that has just begun: its log is empty, but it leads already.
+    let projector = into.lead().await;
+    assert_eq!(
+        import().exits(2).await,
+        format!(
+            "orion-replay: {}: a server runs on this database; a log is imported before the first start\n",
+            source.path("events")
+        )
+    );
+    projector.stop().await;
+    import().exits(0).await;
+    // And one that has done something.
+    assert!(import().exits(2).await.contains("the log has events already"));
+}
+
+#[tokio::test]
+async fn what_was_done_is_told_to_programs_too() {
+    let source = Source::new().await;
+    let exported: Value = serde_json::from_str(&source.export(["--format", "json"]).await).unwrap();
+    let events = fs::read_to_string(source.path("events")).unwrap();
+    let end: Value = serde_json::from_str(events.lines().last().unwrap()).unwrap();
+    let (root, sha256) = (&end["data"]["root"], &end["data"]["sha256"]);
+    assert_eq!(exported, json!({ "events": 11, "root": root, "sha256": sha256 }));
+    let (into, keys) = (database().await, source.path("keys"));
+    let program = source.import(&into, "events", ["--keys", &keys, "--format", "json"]);
+    let imported: Value = serde_json::from_str(&program.exits(0).await).unwrap();
+    assert_eq!(imported, json!({ "events": 11, "root": root, "signed": 11 }));
 }

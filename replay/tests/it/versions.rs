@@ -67,7 +67,8 @@ async fn a_log_of_two_versions_is_good_and_shown_as_one() {
     let clean = format!("0 rows differ from the log at position {POSITIONS}\n");
     let notifications =
         format!("0 rows of notifications differ from the log at position {POSITIONS}\n");
-    assert_eq!(world.orion_replay(["check"]).exits(0).await, format!("{clean}{notifications}"));
+    let clean = clean + &notifications;
+    assert_eq!(world.orion_replay(["check"]).exits(0).await, clean);
     assert_eq!(world.orion_replay(["rebuild", "--dry-run"]).exits(0).await, clean);
 
     // The log keeps what was written.
@@ -91,7 +92,7 @@ async fn the_tables_of_a_log_of_two_versions_are_mended() {
     world.spoil("UPDATE orion.users SET name = 'Bob'").await;
     world.orion_replay(["check"]).exits(1).await;
     let said = world.orion_replay(["rebuild"]).exits(0).await;
-    assert!(said.ends_with("8 rows were mended at position 14\n"), "{said}");
+    assert!(said.contains("\n8 rows were mended at position 14\n"), "{said}");
     assert_eq!(world.select(REASONS).await, ["logout 2", "revoked 3"]);
     world.orion_replay(["check"]).exits(0).await;
 }

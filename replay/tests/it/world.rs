@@ -10,6 +10,7 @@ use orion_store::testing::{EarlierEvent, TestDatabase, append_as_earlier, databa
 use orion_store::{Commit, EventStore, Log, Metadata, Position, ReceiptKey, connect};
 use serde_json::Value;
 use sqlx::{Connection, Executor, PgConnection};
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
@@ -99,6 +100,23 @@ impl World {
         self.run(Projector::of_notifications(self.log.clone(), self.log.pool().clone())).await
     }
 
+    /// Runs the projector of the documented tables, as a server that goes on does, once it leads.
+    pub async fn lead(&self) -> Leader {
+        let stop = CancellationToken::new();
+        let (projector, _) = Projector::new(self.log.clone(), self.log.pool().clone());
+        let running = tokio::spawn(projector.run(stop.clone()));
+        let leads = async {
+            let mut looks = tokio::time::interval(Duration::from_millis(20));
+            let sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+            while self.select(sql).await == ["0"] {
+                looks.tick().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, leads).await.expect("it leads");
+        Leader { stop, running }
+    }
+
     async fn run(&self, (projector, progress): (Projector, Progress)) -> bool {
         let stop = CancellationToken::new();
         let running = tokio::spawn(projector.run(stop.clone()));
@@ -165,6 +183,19 @@ impl World {
     /// The program, on this database.
     pub fn orion_replay<const N: usize>(&self, args: [&str; N]) -> Program {
         orion_replay(args).with("DATABASE_URL", self.url())
+    }
+}
+
+/// A projector that runs.
+pub struct Leader {
+    stop: CancellationToken,
+    running: JoinHandle<()>,
+}
+
+impl Leader {
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.running.await.unwrap();
     }
 }
 

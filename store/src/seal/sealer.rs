@@ -14,11 +14,9 @@ use super::merkle::Frontier;
 use super::seals;
 use super::walk::Walk;
 use crate::error::StoreError;
+use crate::locks;
 use crate::log::{Log, head};
 use crate::record::Position;
-
-/// The advisory lock of the one that seals; the projectors have the numbers before it.
-const SEALER_LOCK: i64 = 7_165_914_214;
 
 /// The shortest time between two seals: a signature for each event would be waste.
 const SEAL_EVERY: Duration = Duration::from_millis(500);
@@ -162,7 +160,7 @@ impl Sealer {
 
 async fn try_lock(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-        .bind(SEALER_LOCK)
+        .bind(locks::SEALER)
         .fetch_one(connection)
         .await
 }

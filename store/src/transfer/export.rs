@@ -21,6 +21,8 @@ pub struct Exported {
     pub head: Position,
     /// The root of the tree of all events, in base64.
     pub root: String,
+    /// SHA-256 of all lines but the last, in hex, as the last one has it.
+    pub sha256: String,
 }
 
 /// Why the log could not be written whole.
@@ -101,9 +103,9 @@ pub async fn export(
     let root = BASE64.encode(tree.root());
     let size = i64::try_from(tree.size()).unwrap_or(i64::MAX);
     let sha256 = hex::encode(output.hash.clone().finalize());
-    output.line(line::end(End { size, root: root.clone(), sha256 })?).await?;
+    output.line(line::end(End { size, root: root.clone(), sha256: sha256.clone() })?).await?;
     output.output.flush().await?;
-    Ok(Exported { head: Position(size), root })
+    Ok(Exported { head: Position(size), root, sha256 })
 }
 
 /// Writes the receipts of commands that changed nothing: no event tells of them.

@@ -1,25 +1,27 @@
 //! Reading a log from a file, into a database that has none.
 
+use std::mem::take;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use sha2::{Digest as _, Sha256};
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, Postgres};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
-use uuid::Uuid;
 
-use super::claims::Holders;
+use super::batch::{Batch, write_receipts};
 use super::keys::import_keys;
 use super::line::{self, Begin, End, Line};
+use crate::claims::write_claims;
 use crate::error::StoreError;
-use crate::keys::{MasterKeys, fingerprint, fresh_secret, server_key_place};
-use crate::log::{EVENT_COLUMNS, EventRow};
-use crate::record::{Position, RecordedEvent};
+use crate::keys::{KeysError, MasterKeys, load_key};
+use crate::locks;
+use crate::record::Position;
 use crate::seal::{Checkpoint, CheckpointError, Frontier, LogPublicKey, StoredEvent};
 use crate::vault::Vault;
 
-/// How many events are written at a time.
-const WRITE_MAX: usize = 1_000;
+/// The nouns that have unique or personal values.
+const CLAIMANTS: [&str; 5] = ["user", "session", "social_account", "provider", "service_token"];
 
 /// The longest line: far above what the server takes for one command.
 const LINE_MAX: u64 = 64 << 20;
@@ -44,9 +46,15 @@ pub enum ImportError {
     /// The file could not be read.
     #[error("reading the file")]
     Read(#[source] std::io::Error),
+    /// The database's own keys do not open.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// Imports come before the first start.
     #[error("the log has events already; a log is imported only into an empty database")]
     NotEmpty,
+    /// A server would go on with keys and answers of its own.
+    #[error("a server runs on this database; a log is imported before the first start")]
+    Served,
     /// A line is not what was exported.
     #[error("position {position}: {what}")]
     Line {
@@ -58,6 +66,22 @@ pub enum ImportError {
     /// The end is missing.
     #[error("the file was cut short after position {0}")]
     Cut(Position),
+    /// Events were left out or added.
+    #[error("the file's end tells of {told} events, and there are {found}")]
+    Size {
+        /// How many there should be.
+        told: i64,
+        /// The last one.
+        found: Position,
+    },
+    /// The end was written anew after events were left out.
+    #[error("{signed} events were signed, and the file ends after {head}")]
+    Unfinished {
+        /// How many the checkpoint covers.
+        signed: u64,
+        /// The last one.
+        head: Position,
+    },
     /// Something stands after the end.
     #[error("the file goes on after its end")]
     Beyond,
@@ -88,14 +112,6 @@ pub enum ImportError {
         /// From 1.
         line: u64,
     },
-    /// Nobody could read these events.
-    #[error("position {position}: the keys that came with the log lack that of {subject}")]
-    NoKey {
-        /// The first event that needs it.
-        position: Position,
-        /// Whose key.
-        subject: Uuid,
-    },
 }
 
 /// What an import needs beside the events.
@@ -112,22 +128,22 @@ pub struct Importer<K> {
 }
 
 /// Imports a log whole, or nothing of it: events with their positions, times and hashes, keys, receipts,
-/// claims. Reactors stand at the head, so that nothing that was done is done again. `read` is told of so
-/// many more events.
+/// claims. Reactors stand at the head, so that nothing that was done is done again. Memory does not grow
+/// with the log.
 ///
 /// The login of `pool` must own the tables.
 pub async fn import<K: AsyncBufRead + Unpin + Send>(
     pool: &PgPool,
     input: &mut (impl AsyncBufRead + Unpin + Send),
     importer: Importer<K>,
-    read: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<Imported, ImportError> {
     let failed = || StoreError::database("importing the log");
     let Importer { masters, keys, log_keys, must_be_signed } = importer;
     let mut owner = PoolConnection::<Postgres>::detach(pool.acquire().await.map_err(failed())?);
     owner.execute("SET ROLE NONE").await.map_err(failed())?;
     let mut transaction = owner.begin().await.map_err(failed())?;
-    sqlx::query("SELECT pg_advisory_xact_lock(7165914211)") // the lock of append_events
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .bind(locks::APPEND)
         .execute(&mut *transaction)
         .await
         .map_err(failed())?;
@@ -140,6 +156,7 @@ pub async fn import<K: AsyncBufRead + Unpin + Send>(
     if !is_empty {
         return Err(ImportError::NotEmpty);
     }
+    keep_servers_out(&mut transaction).await?;
     if let Some(mut keys) = keys {
         import_keys(&mut transaction, &masters, &mut keys).await?;
     }
@@ -155,30 +172,44 @@ pub async fn import<K: AsyncBufRead + Unpin + Send>(
     if must_be_signed && tree.signed.is_none() {
         return Err(ImportError::NotSigned);
     }
-    let mut waiting = Vec::with_capacity(WRITE_MAX);
+    let mut batch = Batch::default();
     let end = loop {
         match lines.next().await? {
             Next::Event { event, receipts } => {
                 tree.push(&event)?;
-                waiting.push((*event, receipts));
-                read(1);
+                batch.take(*event, receipts);
             }
-            Next::Receipts(receipts) => write_receipts(&mut transaction, &[0], &[receipts]).await?,
+            Next::Receipts(receipts) => {
+                write_receipts(&mut transaction, vec![0], vec![receipts]).await?;
+            }
             Next::End(end) => break end,
         }
-        if waiting.len() == WRITE_MAX {
-            write(&mut transaction, &mut waiting).await?;
+        if batch.is_full() {
+            take(&mut batch).write(&mut transaction).await?;
         }
     };
-    write(&mut transaction, &mut waiting).await?;
+    batch.write(&mut transaction).await?;
     let imported = tree.end(&end)?;
     set_reactors(&mut transaction, &begin, imported.head).await?;
     destroy_erased(&mut transaction).await?;
-    write_claims(&mut transaction, pool, &masters).await?;
+    let key = load_key(&mut transaction, &masters, "claims").await?;
+    let vault = Vault::of(pool.clone(), masters);
+    write_claims(&mut transaction, &vault, &CLAIMANTS, &key).await?;
     transaction.commit().await.map_err(failed())?;
     owner.execute("ANALYZE events").await.map_err(failed())?;
     owner.close().await.map_err(failed())?;
     Ok(imported)
+}
+
+/// No projector may lead before the import has ended, and none leads now: every server that runs has one or
+/// waits for one that has.
+async fn keep_servers_out(transaction: &mut PgConnection) -> Result<(), ImportError> {
+    let is_alone: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)")
+        .bind(locks::READ_MODEL)
+        .fetch_one(transaction)
+        .await
+        .map_err(StoreError::database("looking for servers"))?;
+    if is_alone { Ok(()) } else { Err(ImportError::Served) }
 }
 
 /// The lines of the file, each in its place.
@@ -284,73 +315,18 @@ impl Tree {
         let head = Position(i64::try_from(self.frontier.size()).unwrap_or(i64::MAX));
         let root = BASE64.encode(self.frontier.root());
         if end.size != head.0 {
-            return Err(ImportError::Cut(head));
+            return Err(ImportError::Size { told: end.size, found: head });
         }
         if end.root != root {
             return Err(ImportError::Root(head));
         }
         match self.signed {
-            Some(signed) if signed.size > self.frontier.size() => Err(ImportError::Cut(head)),
+            Some(Checkpoint { size: signed, .. }) if signed > self.frontier.size() => {
+                Err(ImportError::Unfinished { signed, head })
+            }
             signed => Ok(Imported { head, root, signed: signed.map(|signed| signed.size) }),
         }
     }
-}
-
-/// Writes the events that wait, and their receipts.
-async fn write(
-    transaction: &mut PgConnection,
-    waiting: &mut Vec<(StoredEvent, Option<String>)>,
-) -> Result<(), ImportError> {
-    let events: Vec<&StoredEvent> = waiting.iter().map(|(event, _)| event).collect();
-    let texts = |of: fn(&StoredEvent) -> &String| {
-        events.iter().map(|event| of(event).clone()).collect::<Vec<_>>()
-    };
-    let numbers =
-        |of: fn(&StoredEvent) -> i64| events.iter().map(|event| of(event)).collect::<Vec<_>>();
-    // From whole numbers: a time as floating point would lose microseconds.
-    sqlx::query(
-        "INSERT INTO events (position, aggregate_type, aggregate_id, sequence, event_type, event_version,
-                             payload, metadata, recorded_at)
-         SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version,
-                payload::json, metadata::json, to_timestamp(us / 1000000) + us % 1000000 * interval '1 microsecond'
-         FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[],
-                     $7::text[], $8::text[], $9::bigint[])
-              AS e (position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, us)",
-    )
-    .bind(numbers(|event| event.position))
-    .bind(texts(|event| &event.aggregate_type))
-    .bind(texts(|event| &event.aggregate_id))
-    .bind(numbers(|event| event.sequence))
-    .bind(texts(|event| &event.event_type))
-    .bind(texts(|event| &event.event_version))
-    .bind(texts(|event| &event.payload))
-    .bind(texts(|event| &event.metadata))
-    .bind(numbers(|event| event.recorded_at_us))
-    .execute(&mut *transaction)
-    .await
-    .map_err(StoreError::database("writing the events"))?;
-    let (positions, receipts): (Vec<i64>, Vec<String>) =
-        waiting.drain(..).filter_map(|(event, receipts)| Some((event.position, receipts?))).unzip();
-    write_receipts(transaction, &positions, &receipts).await
-}
-
-/// Writes the receipts of commands, by the position of each command's last event.
-async fn write_receipts(
-    transaction: &mut PgConnection,
-    positions: &[i64],
-    receipts: &[String],
-) -> Result<(), ImportError> {
-    sqlx::query(
-        "INSERT INTO receipts (actor, command_id, input_hash, position, ids)
-         SELECT receipt ->> 0, (receipt ->> 1)::uuid, decode(receipt ->> 2, 'hex'), position, (receipt ->> 3)::jsonb
-         FROM unnest($1::bigint[], $2::text[]) AS r (position, receipts), json_array_elements(receipts::json) AS receipt",
-    )
-    .bind(positions)
-    .bind(receipts)
-    .execute(transaction)
-    .await
-    .map_err(StoreError::database("writing the receipts"))?;
-    Ok(())
 }
 
 /// Reactors have done what is to be done about these events.
@@ -382,75 +358,26 @@ async fn destroy_erased(transaction: &mut PgConnection) -> Result<(), StoreError
     Ok(())
 }
 
-/// Computes who holds which unique value. It reads every event that is personal, and so finds a key that
-/// did not come with the log.
-async fn write_claims(
-    transaction: &mut PgConnection,
-    pool: &PgPool,
-    masters: &MasterKeys,
-) -> Result<(), ImportError> {
-    let failed = || StoreError::database("computing the claims");
-    let wrapped: Option<String> =
-        sqlx::query_scalar("SELECT wrapped FROM server_keys WHERE name = 'claims'")
-            .fetch_optional(&mut *transaction)
-            .await
-            .map_err(failed())?;
-    let place = server_key_place("claims");
-    let key = if let Some(wrapped) = wrapped {
-        masters.unwrap(&place, &wrapped).map_err(StoreError::from)?
-    } else {
-        let key = fresh_secret();
-        sqlx::query(
-            "INSERT INTO server_keys (name, wrapped, fingerprint) VALUES ('claims', $1, $2)",
-        )
-        .bind(masters.wrap(&place, &key))
-        .bind(fingerprint(&key))
-        .execute(&mut *transaction)
-        .await
-        .map_err(failed())?;
-        key
-    };
-    let vault = Vault::of(pool.clone(), masters.clone());
-    let mut holders = Holders::default();
-    let mut after = (String::new(), String::new(), 0);
-    loop {
-        let events = claimants_after(transaction, &after).await?;
-        let Some(last) = events.last() else { break };
-        after = (last.aggregate_type.clone(), last.aggregate_id.to_string(), last.sequence);
-        let ring = vault.ring_within(transaction, &events).await?;
-        for event in &events {
-            let position = event.position;
-            if let Some(subject) = ring.lacks(event) {
-                return Err(ImportError::NoKey { position, subject });
-            }
-            let fact =
-                ring.read(event).map_err(|source| StoreError::Unreadable { position, source })?;
-            holders.take(fact);
-        }
-        holders.write(transaction, &key).await?;
-    }
-    holders.end();
-    holders.write(transaction, &key).await?;
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The next events of those nouns that have personal or unique values.
-async fn claimants_after(
-    transaction: &mut PgConnection,
-    (noun, id, sequence): &(String, String, i64),
-) -> Result<Vec<RecordedEvent>, StoreError> {
-    let rows: Vec<EventRow> = sqlx::query_as(&format!(
-        "SELECT {EVENT_COLUMNS} FROM events
-         WHERE (aggregate_type, aggregate_id, sequence) > ($1, $2, $3)
-           AND aggregate_type IN ('user', 'session', 'social_account', 'provider', 'service_token')
-         ORDER BY aggregate_type, aggregate_id, sequence LIMIT $4"
-    ))
-    .bind(noun)
-    .bind(id)
-    .bind(sequence)
-    .bind(i64::try_from(WRITE_MAX).unwrap_or(i64::MAX))
-    .fetch_all(transaction)
-    .await
-    .map_err(StoreError::database("reading who holds what"))?;
-    rows.into_iter().map(EventRow::into_event).collect()
+    #[test]
+    fn as_many_events_as_were_told_of_and_signed() {
+        let end = |signed: Option<u64>, told| {
+            let frontier = Frontier::default();
+            let root = frontier.root();
+            let signed = signed.map(|size| Checkpoint { size, root });
+            let end = End { size: told, root: BASE64.encode(root), sha256: String::new() };
+            Tree { frontier, signed }.end(&end)
+        };
+        assert!(matches!(end(Some(0), 0), Ok(Imported { signed: Some(0), .. })));
+        let found = Position::START;
+        assert!(matches!(end(None, 1), Err(ImportError::Size { told: 1, found: f }) if f == found));
+        let unfinished = end(Some(1), 0);
+        assert!(matches!(
+            unfinished,
+            Err(ImportError::Unfinished { signed: 1, head: Position(0) })
+        ));
+    }
 }

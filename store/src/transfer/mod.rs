@@ -4,12 +4,11 @@
 //! Data keys and server keys never stand in it. They travel in a file of their own (`keys.rs`), wrapped by
 //! the master key; those of the erased have nothing to travel.
 
-mod claims;
+mod batch;
 mod export;
 mod import;
 mod keys;
 mod line;
 
-pub(crate) use claims::Holders;
 pub use export::{ExportError, Exported, export};
 pub use import::{ImportError, Imported, Importer, import};

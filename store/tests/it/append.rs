@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use futures::poll;
-use orion_store::{AppendError, Appended, Commit, Log, Position, Receipt, ReceiptKey};
-use sqlx::{Connection as _, Executor as _, PgConnection};
+use orion_store::{AppendError, Appended, Commit, Log, Position, Receipt, ReceiptKey, locks};
+use sqlx::{Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -383,7 +383,8 @@ async fn a_full_queue_refuses_at_once_and_loses_nothing() {
 async fn a_writer_that_hangs_elsewhere_is_waited_for_briefly_only() {
     let world = World::new().await;
     let mut hung = PgConnection::connect(world.url()).await.unwrap();
-    hung.execute("SELECT pg_advisory_lock(7165914211)").await.unwrap();
+    let lock = sqlx::query("SELECT pg_advisory_lock($1)").bind(locks::APPEND);
+    lock.execute(&mut hung).await.unwrap();
     let refused =
         tokio::time::timeout(Duration::from_secs(25), world.log.append(one_event())).await;
     assert!(matches!(refused, Ok(Err(AppendError::Unavailable(_)))), "{refused:?}");

@@ -6,15 +6,12 @@ use chrono::{DateTime, Utc};
 use orion_domain::values::{Score, Source, Topic};
 use orion_domain::{Claim, ClaimChange, Trend, TrendEvent};
 use orion_store::testing::{TestDatabase, database};
-use orion_store::{AppendError, Appended, Commit, Log, Metadata, Position, connect};
+use orion_store::{AppendError, Appended, Commit, Log, Metadata, Position, connect, locks};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{PgPool, Postgres};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
-
-/// The advisory lock that `append_events` takes.
-const APPEND_LOCK: i64 = 7_165_914_211;
 
 /// What takes longer than this does not come.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -52,7 +49,7 @@ impl World {
     /// Keeps every append waiting until the lock is released.
     pub async fn hold_the_lock(&self) -> HeldLock {
         let mut connection = self.owner.acquire().await.unwrap();
-        let lock = sqlx::query("SELECT pg_advisory_lock($1)").bind(APPEND_LOCK);
+        let lock = sqlx::query("SELECT pg_advisory_lock($1)").bind(locks::APPEND);
         lock.execute(&mut *connection).await.unwrap();
         HeldLock(connection)
     }
@@ -94,7 +91,7 @@ pub struct HeldLock(PoolConnection<Postgres>);
 
 impl HeldLock {
     pub async fn release(mut self) {
-        let unlock = sqlx::query("SELECT pg_advisory_unlock($1)").bind(APPEND_LOCK);
+        let unlock = sqlx::query("SELECT pg_advisory_unlock($1)").bind(locks::APPEND);
         unlock.execute(&mut *self.0).await.unwrap();
     }
 }

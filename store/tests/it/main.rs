@@ -15,6 +15,7 @@ mod fixtures;
 mod keys;
 mod long_snapshot;
 mod migrate;
+mod pages;
 mod people;
 mod rotation;
 mod seals;

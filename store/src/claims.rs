@@ -6,11 +6,72 @@ use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::keys::{Secret, claim_value};
-use crate::record::Fact;
+use crate::log::{EVENT_COLUMNS, EventRow};
+use crate::record::{Fact, RecordedEvent};
+use crate::vault::Vault;
+
+/// How many events are read at a time: few, for those of a user may have settings of 256 KiB each.
+const READ_MAX: i64 = 200;
+
+/// Where an event stands: aggregate type and id, and sequence.
+type Place = (String, String, i64);
+
+/// Computes from the log which unique values the streams of some nouns hold, and writes them, the personal
+/// ones hashed by `key`. Says how many there are. It opens every event of these nouns, and so finds a key that is missing.
+pub(crate) async fn write_claims(
+    transaction: &mut PgConnection,
+    vault: &Vault,
+    nouns: &[&str],
+    key: &Secret,
+) -> Result<usize, StoreError> {
+    let mut holders = Holders::default();
+    let mut written = 0;
+    let mut after = Place::default();
+    loop {
+        let events = events_after(transaction, nouns, &after).await?;
+        let Some(last) = events.last() else { break };
+        after = (last.aggregate_type.clone(), last.aggregate_id.to_string(), last.sequence);
+        let ring = vault.ring_within(transaction, &events).await?;
+        for event in &events {
+            let position = event.position;
+            if let Some(subject) = ring.lacks(event) {
+                return Err(StoreError::NoKey { position, subject });
+            }
+            let fact =
+                ring.read(event).map_err(|source| StoreError::Unreadable { position, source })?;
+            holders.take(fact);
+        }
+        written += holders.write(transaction, key).await?;
+    }
+    holders.end();
+    Ok(written + holders.write(transaction, key).await?)
+}
+
+/// The next events of these nouns, stream by stream.
+async fn events_after(
+    transaction: &mut PgConnection,
+    nouns: &[&str],
+    (noun, id, sequence): &Place,
+) -> Result<Vec<RecordedEvent>, StoreError> {
+    let rows: Vec<EventRow> = sqlx::query_as(&format!(
+        "SELECT {EVENT_COLUMNS} FROM events
+         WHERE (aggregate_type, aggregate_id, sequence) > ($1, $2, $3) AND aggregate_type = ANY ($4)
+         ORDER BY aggregate_type, aggregate_id, sequence LIMIT $5"
+    ))
+    .bind(noun)
+    .bind(id)
+    .bind(sequence)
+    .bind(nouns)
+    .bind(READ_MAX)
+    .fetch_all(transaction)
+    .await
+    .map_err(StoreError::database("reading who holds what"))?;
+    rows.into_iter().map(EventRow::into_event).collect()
+}
 
 /// Holds what one stream after the other holds.
 #[derive(Debug, Default)]
-pub(crate) struct Holders {
+struct Holders {
     open: Option<Holder>,
     done: Vec<(Uuid, Vec<Claim>)>,
 }
@@ -33,7 +94,7 @@ enum State {
 
 impl Holders {
     /// Takes a fact in; the facts of a stream come together and in order.
-    pub fn take(&mut self, fact: Fact) {
+    fn take(&mut self, fact: Fact) {
         if self.open.as_ref().is_some_and(|holder| holder.id != fact.aggregate_id) {
             self.end();
         }
@@ -50,12 +111,12 @@ impl Holders {
     }
 
     /// The last stream has ended.
-    pub fn end(&mut self) {
+    fn end(&mut self) {
         self.done.extend(self.open.take().map(|holder| (holder.id, holder.claims)));
     }
 
     /// Writes what the streams that have ended hold; says how much it is.
-    pub async fn write(
+    async fn write(
         &mut self,
         connection: &mut PgConnection,
         key: &Secret,

@@ -1,0 +1,90 @@
+//! `orion-replay rebuild` beside the server: commands and queries go on while it computes and mends, and
+//! whatever kills it, the tables that are served are not harmed.
+
+use std::time::Instant;
+
+use orion_store::locks;
+
+use crate::eventually::eventually;
+use crate::spoiled::{Load, RESTING, World};
+
+/// How often a rebuild is killed.
+const KILLS: usize = 10;
+
+#[tokio::test]
+async fn commands_and_queries_go_on_while_a_rebuild_mends() {
+    let world = World::new().await;
+    let load = Load::start(&world);
+    for _ in 0..3 {
+        load.goes_on().await;
+        assert!(world.spoil().await > 4 * RESTING);
+        load.goes_on().await;
+        let before = load.answers();
+        let said = world.replay(["rebuild"]).exits(0).await;
+        let after = load.answers();
+        assert!(
+            after.0 > before.0 && after.1 > before.1,
+            "{before:?}, {after:?}: nobody was served"
+        );
+        assert!(said.contains("rows were mended"), "{said}");
+        assert_eq!(world.differing().await, 0);
+    }
+    load.goes_on().await;
+    load.ends().await;
+    world.assert_whole().await;
+}
+
+#[tokio::test]
+async fn a_rebuild_that_is_killed_at_any_moment_harms_nothing() {
+    let world = World::new().await;
+    let load = Load::start(&world);
+    let begun = Instant::now();
+    world.replay(["rebuild", "--dry-run"]).exits(0).await;
+    let whole = begun.elapsed();
+    let (mut killed, mut spoiled) = (0, world.spoil().await);
+    while killed < KILLS {
+        let moment = whole.mul_f64(rand::random());
+        if world.replay(["rebuild"]).killed_after(moment).await {
+            killed += 1;
+        }
+        load.goes_on().await;
+        // All that was spoiled still is, or nothing is any more.
+        let differing = world.differing().await;
+        assert!([0, spoiled].contains(&differing), "{differing} of {spoiled} after {moment:?}");
+        if differing == 0 {
+            spoiled = world.spoil().await;
+        }
+    }
+    kill_while_it_mends(&world).await;
+    assert_eq!(world.differing().await, spoiled);
+    load.goes_on().await;
+    world.replay(["rebuild"]).exits(0).await;
+    assert_eq!(world.differing().await, 0);
+    load.ends().await;
+    world.assert_whole().await;
+}
+
+/// Kills a rebuild when it has mended some rows and not others. That is done in a moment, so somebody holds
+/// a table that it needs, as no command does.
+async fn kill_while_it_mends(world: &World) {
+    let mut holding = world.records.pool.begin().await.unwrap();
+    let lock = sqlx::query("LOCK TABLE orion.trends IN SHARE MODE");
+    lock.execute(&mut *holding).await.unwrap();
+    let mut rebuild = world.replay(["rebuild"]).spawn();
+    let is = async |sql: &str| {
+        let exists = format!("SELECT EXISTS (SELECT FROM pg_locks WHERE {sql})");
+        sqlx::query_scalar::<_, bool>(&exists).fetch_one(&world.records.pool).await.unwrap()
+    };
+    eventually("it waits", async || {
+        is("NOT granted AND relation = 'orion.trends'::regclass").await.then_some(())
+    })
+    .await;
+    rebuild.kill().await.unwrap();
+    holding.rollback().await.unwrap();
+    let lock = format!(
+        "locktype = 'advisory' AND (classid::bigint << 32 | objid::bigint) = {} AND database =
+         (SELECT oid FROM pg_database WHERE datname = current_database())",
+        locks::REBUILD
+    );
+    eventually("its connection ends", async || (!is(&lock).await).then_some(())).await;
+}

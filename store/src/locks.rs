@@ -1,0 +1,23 @@
+//! The advisory locks of a database: their numbers stand here and nowhere else, but for the first, which
+//! a migration has, too.
+//!
+//! Two that were the same would have strangers wait for each other. Reactors, each with a lock until its
+//! connection ends, hash their names to 64 bits instead (`commands/src/reactors/runner.rs`).
+
+/// Who appends, until the end of the transaction: `append_events` for one batch; an import and a new key for
+/// claims for all that they do, so that nothing is appended meanwhile. The number stands in
+/// `migrations/0001_log.sql`, too.
+pub const APPEND: i64 = 7_165_914_211;
+
+/// The leading projector of the documented tables, for as long as its connection lives; and an import, until its
+/// end, so that no server works meanwhile.
+pub const READ_MODEL: i64 = 7_165_914_212;
+
+/// The leading projector of notifications, for as long as its connection lives.
+pub const NOTIFICATIONS: i64 = 7_165_914_213;
+
+/// The sealer that leads, for as long as its connection lives.
+pub(crate) const SEALER: i64 = 7_165_914_214;
+
+/// The rebuild of the documented tables, until its connection ends.
+pub const REBUILD: i64 = 7_165_914_216;
