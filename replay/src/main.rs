@@ -24,7 +24,6 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::keys::{MasterKeyError, MasterKeySettings};
 use self::log_keys::{LogKeyError, LogKeySettings};
-use self::moment::Moment;
 use self::output::Closed;
 
 /// A difference or fault was found.
@@ -119,17 +118,7 @@ enum Verb {
     #[command(
         after_help = "Example: orion-replay materialize --at 2026-02-01T12:00:00Z --schema february"
     )]
-    Materialize {
-        /// When: a position, or a time such as 2026-02-01T12:00:00Z.
-        #[arg(long)]
-        at: Moment,
-        /// The schema's name; there must be none of it yet.
-        #[arg(long)]
-        schema: String,
-        /// How what was done is told.
-        #[arg(long, value_enum, default_value_t = Format::Text)]
-        format: Format,
-    },
+    Materialize(rebuild::Materialize),
     /// Writes the log into a file, as `CloudEvents`, one on each line.
     #[command(
         after_help = "Example: orion-replay export log.ndjson.zst --compress zstd --keys log.keys"
@@ -184,10 +173,9 @@ impl Verb {
     /// Few verbs write.
     fn access(&self) -> Access {
         match self {
-            Self::Resume { .. }
-            | Self::Rebuild { .. }
-            | Self::Materialize { .. }
-            | Self::Import(_) => Access::Write,
+            Self::Resume { .. } | Self::Rebuild { .. } | Self::Materialize(_) | Self::Import(_) => {
+                Access::Write
+            }
             Self::Status { .. }
             | Self::Check { .. }
             | Self::Log(_)
@@ -280,8 +268,8 @@ async fn perform(pool: &PgPool, args: Args) -> Result<bool, Box<dyn Error>> {
             let rebuilt = rebuild::rebuild(pool, masters, dry_run, format).await;
             rebuilt.or_else(|error| verbs::fault(error, format))
         }
-        Verb::Materialize { at, schema, format } => {
-            rebuild::materialize(pool, args.keys.load(&args.data_dir)?, at, &schema, format).await
+        Verb::Materialize(wanted) => {
+            rebuild::materialize(pool, args.keys.load(&args.data_dir)?, wanted).await
         }
         Verb::Verify { checkpoint, key, format } => {
             let masters = match args.keys.load(&args.data_dir) {

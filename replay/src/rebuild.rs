@@ -74,20 +74,32 @@ fn as_json(Told { what, position, differing, total }: &Told, dry_run: bool) -> V
     })
 }
 
-/// Writes the documented tables as they were into a new schema.
-pub async fn materialize(
-    pool: &PgPool,
-    masters: MasterKeys,
+/// Which tables are written where.
+#[derive(Debug, clap::Args)]
+pub struct Materialize {
+    /// When: a position, or a time such as 2026-02-01T12:00:00Z.
+    #[arg(long)]
     at: Moment,
-    schema: &str,
+    /// The schema's name; there must be none of it yet.
+    #[arg(long)]
+    schema: String,
+    /// A documented table that is wanted, without its schema; may be given more than once. Without it, all are.
+    #[arg(long = "table", value_name = "TABLE")]
+    tables: Vec<String>,
+    /// How what was done is told.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-) -> Outcome {
+}
+
+/// Writes the documented tables as they were into a new schema.
+pub async fn materialize(pool: &PgPool, masters: MasterKeys, wanted: Materialize) -> Outcome {
+    let Materialize { at, schema, tables, format } = wanted;
     let vault = Vault::of(pool.clone(), masters);
     let position = at.position(pool).await?;
     let bar = progress_bar(position.0.unsigned_abs());
+    let folded = |events| bar.inc(events);
     let written =
-        orion_projections::materialize(pool, &vault, position, schema, &|events| bar.inc(events))
-            .await;
+        orion_projections::materialize(pool, &vault, position, &schema, &tables, &folded).await;
     bar.finish_and_clear();
     written?;
     done(

@@ -28,7 +28,7 @@ struct Index {
 }
 
 impl Definitions {
-    /// What the served tables have.
+    /// What the served tables have, foreign keys to other tables aside.
     pub async fn read(
         connection: &mut PgConnection,
         shapes: &[Shape],
@@ -39,6 +39,8 @@ impl Definitions {
                       pg_get_constraintdef(oid) AS definition, contype = 'p' AS is_primary
                FROM pg_constraint
                WHERE conrelid = ANY ($1::text[]::regclass[]) AND contype IN ('p', 'u', 'f')
+                 -- Of a foreign key, the table that it leads to.
+                 AND (contype <> 'f' OR confrelid = ANY ($1::text[]::regclass[]))
                ORDER BY contype = 'p' DESC, contype = 'u' DESC, oid"#,
         )
         .bind(&tables)

@@ -57,6 +57,12 @@ pub enum RebuildError {
         /// Its name.
         schema: String,
     },
+    /// No documented table has this name.
+    #[error("there is no documented table {name}")]
+    UnknownTable {
+        /// As it was asked for.
+        name: String,
+    },
     /// A name that PostgreSQL would not take as it is.
     #[error(
         "a schema is named by at most 63 of a-z, 0-9 and _, beginning with a letter, and not pg_… or orion_rebuild"

@@ -30,7 +30,7 @@ pub(super) async fn fill_empty(
     }
     let head = orion_store::log::head(source.pool).await.map_err(FactsError::from)?;
     make_side(owner, shapes).await.map_err(RebuildError::Side)?;
-    fold_into(owner, &side(), Tables::All, source, head).await?;
+    fold_into(owner, &side(), &Tables::All, source, head).await?;
     let filled = move_in(owner, shapes, head).await.map_err(RebuildError::Fill)?;
     drop_side(owner).await.map_err(RebuildError::Side)?;
     if filled.is_some() {

@@ -54,7 +54,7 @@ pub(super) struct Source<'a> {
 pub(super) async fn fold_into(
     writer: &mut PgConnection,
     place: &Place,
-    tables: Tables,
+    tables: &Tables,
     source: &Source<'_>,
     until: Position,
 ) -> Result<(), RebuildError> {
@@ -69,7 +69,7 @@ pub(super) async fn fold_into(
         let worker = Worker {
             pool: source.pool.clone(),
             vault: source.vault.clone(),
-            tables,
+            tables: tables.clone(),
             outputs: sender.clone(),
         };
         workers.spawn(worker.run(ranges.clone()));

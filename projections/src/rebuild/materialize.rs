@@ -7,13 +7,14 @@ use super::definitions::Definitions;
 use super::fold::{Source, fold_into};
 use super::{RebuildError, SIDE, analyze, owner};
 use crate::facts::FactsError;
-use crate::place::{Place, Shape, Tables};
+use crate::place::{Place, Shape, Tables, bare};
 
 /// The longest name that PostgreSQL keeps whole.
 const NAME_MAX: usize = 63;
 
 /// Writes the documented tables as they were after the event at `position` into a new schema, with keys
-/// and indexes, whole or not at all. What is erased now is erased there, too.
+/// and indexes, whole or not at all. What is erased now is erased there, too. `tables` names those that are
+/// wanted, without their schema; empty, it means all. A foreign key to a table that is not wanted is left out.
 ///
 /// The login of `pool` must own the tables, and may make schemas. `folded` is told of so many more events that are
 /// folded.
@@ -22,11 +23,13 @@ pub async fn materialize(
     vault: &Vault,
     position: Position,
     schema: &str,
+    tables: &[String],
     folded: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<(), RebuildError> {
     if !is_name(schema) {
         return Err(RebuildError::SchemaName);
     }
+    let tables = wanted(tables).await?;
     let head = orion_store::log::head(pool).await.map_err(FactsError::from)?;
     if head < position {
         return Err(FactsError::LogEnds { head, position }.into());
@@ -36,7 +39,7 @@ pub async fn materialize(
     if exists.bind(schema).fetch_one(&mut owner).await.map_err(RebuildError::Side)? {
         return Err(RebuildError::SchemaExists { schema: schema.to_owned() });
     }
-    let shapes = Tables::Documented.shapes().await;
+    let shapes = tables.shapes().await;
     // Quoted, for it may be a word of SQL.
     let quoted = format!("\"{schema}\"");
     let place = Place::Beside(quoted.clone());
@@ -45,7 +48,7 @@ pub async fn materialize(
     make_tables(&mut transaction, &shapes, &place).await.map_err(RebuildError::Side)?;
     let destroyed = destroyed_keys(&mut *transaction).await.map_err(FactsError::from)?;
     let source = Source { pool, vault, folded };
-    fold_into(&mut transaction, &place, Tables::Documented, &source, position).await?;
+    fold_into(&mut transaction, &place, &tables, &source, position).await?;
     make_keys(&mut transaction, &shapes, &place).await.map_err(RebuildError::Keys)?;
     // No projector removes from this schema whoever was erased after being read. So nobody was.
     hold_keys(&mut transaction).await.map_err(FactsError::from)?;
@@ -55,6 +58,23 @@ pub async fn materialize(
     transaction.commit().await.map_err(RebuildError::Keys)?;
     analyze(&mut owner, &shapes, &place).await.map_err(RebuildError::Keys)?;
     owner.close().await.map_err(RebuildError::Connect)
+}
+
+/// The tables of these names.
+async fn wanted(names: &[String]) -> Result<Tables, RebuildError> {
+    if names.is_empty() {
+        return Ok(Tables::Documented);
+    }
+    let mut wanted = Vec::new();
+    let shapes = Tables::Documented.shapes().await;
+    for name in names {
+        let is_named = |shape: &&Shape| bare(shape.name) == name;
+        match shapes.iter().find(is_named) {
+            Some(shape) => wanted.push(shape.name),
+            None => return Err(RebuildError::UnknownTable { name: name.clone() }),
+        }
+    }
+    Ok(Tables::Some(wanted))
 }
 
 async fn make_tables(

@@ -32,7 +32,7 @@ pub(super) async fn mend(
         return Err(FactsError::LogEnds { head, position }.into());
     }
     make_side(owner, shapes).await.map_err(RebuildError::Side)?;
-    fold_into(owner, &side(), Tables::All, source, position).await?;
+    fold_into(owner, &side(), &Tables::All, source, position).await?;
     make_keys(owner, shapes).await.map_err(RebuildError::Keys)?;
     let position = come_near(owner, source, position).await?;
 

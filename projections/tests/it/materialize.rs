@@ -18,8 +18,18 @@ fn unheard(_: u64) {}
 
 impl World {
     async fn materialize(&self, position: i64, schema: &str) -> Result<(), RebuildError> {
-        let vault = vault(&self.owner).await;
-        materialize(self.store.log().pool(), &vault, Position(position), schema, &unheard).await
+        self.materialize_some(position, schema, &[]).await
+    }
+
+    async fn materialize_some(
+        &self,
+        position: i64,
+        schema: &str,
+        tables: &[&str],
+    ) -> Result<(), RebuildError> {
+        let (pool, vault) = (self.store.log().pool(), vault(&self.owner).await);
+        let tables: Vec<String> = tables.iter().map(|table| (*table).to_owned()).collect();
+        materialize(pool, &vault, Position(position), schema, &tables, &unheard).await
     }
 
     async fn schemas(&self) -> Vec<String> {
@@ -138,7 +148,9 @@ async fn nobody_who_was_erased_meanwhile_is_in_it() {
     let (wait, paused) = pausing();
     let (pool, keys) = (world.store.log().pool().clone(), vault(&world.owner).await);
     let materializing =
-        tokio::spawn(async move { materialize(&pool, &keys, Position(1), "then", &wait).await });
+        tokio::spawn(
+            async move { materialize(&pool, &keys, Position(1), "then", &[], &wait).await },
+        );
     // She is read by now.
     paused.begun();
     world.happens(user, "user.erased", json!({ "oauth_account_ids": [] })).await;
@@ -150,4 +162,31 @@ async fn nobody_who_was_erased_meanwhile_is_in_it() {
     world.materialize(1, "then").await.unwrap();
     let names = sqlx::query_scalar::<_, String>("SELECT name FROM \"then\".users");
     assert_eq!(names.fetch_all(&world.owner).await.unwrap(), ["Erased user"]);
+}
+
+#[tokio::test]
+async fn only_the_tables_that_are_wanted_are_written() {
+    let mut world = World::new().await;
+    History::new(8).go_on(&mut world, 100).await;
+    world.materialize(100, "whole").await.unwrap();
+    world.materialize_some(100, "part", &["pipeline_runs", "contents"]).await.unwrap();
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT relname::text FROM pg_class WHERE relnamespace = 'part'::regnamespace AND relkind = 'r' ORDER BY 1",
+    )
+    .fetch_all(&world.owner)
+    .await
+    .unwrap();
+    assert_eq!(tables, ["contents", "pipeline_runs"]);
+    for table in tables {
+        let differing: i64 = sqlx::query_scalar(&format!(
+            "SELECT count(*) FROM (SELECT to_jsonb(t) FROM whole.{table} t EXCEPT SELECT to_jsonb(t) FROM part.{table} t) d"
+        ))
+        .fetch_one(&world.owner)
+        .await
+        .unwrap();
+        assert_eq!(differing, 0, "{table}");
+    }
+    let unknown = world.materialize_some(100, "other", &["orion.contents"]).await;
+    assert!(matches!(unknown, Err(RebuildError::UnknownTable { .. })), "{unknown:?}");
+    assert!(!world.schemas().await.contains(&"other".to_owned()));
 }
