@@ -52,6 +52,8 @@ async fn main() {
         let (delivered, mut deliveries) = mpsc::unbounded_channel();
         open(&server, sockets, &content, &delivered).await;
         let idle = memory_kib(pid);
+        // The first one was idle for too long by now.
+        let mut editor = server.connections(1).await.remove(0);
 
         let (mut last, cpu, began) = (Vec::new(), cpu_s(pid), Instant::now());
         for turn in 1..=EVENTS {

@@ -41,8 +41,9 @@ impl Server {
             .env("DATABASE_URL", database_url)
             .env("ORION_DATA_DIR", data.path())
             .env("ORION_LISTEN", address.to_string())
-            // That of a log for tests, in base64: who makes the data and who serves them share it.
+            // Those of a log for tests, in base64: who makes the data and who serves them share them.
             .env("ORION_MASTER_KEY", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=")
+            .env("ORION_LOG_KEY", "CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=")
             .env("ORION_ADMIN_PASSWORD", ADMIN.1)
             .env("ORION_BCRYPT_COST", "4")
             .env("ORION_RATE_LIMITS", "off")

@@ -115,6 +115,10 @@ pub struct Plan {
     pub version: bool,
     /// What is read of other tables with it.
     pub branches: Vec<Branch>,
+    /// Everything that is selected below is planned.
+    is_whole: bool,
+    /// The operation reads nothing but this.
+    pub is_all: bool,
 }
 
 /// A relation that is followed.
@@ -159,17 +163,25 @@ pub struct Wants {
 impl Plan {
     /// Of the row that the field shows which is resolved.
     pub fn of_row<T: Entity>(ctx: &Context<'_>) -> Arc<Self> {
-        Planner::new(Document::of(ctx)).row(Noun::of::<T>(), &[&ctx.item.node])
+        let (document, field) = (Document::of(ctx), &ctx.item.node);
+        let plan = Planner::new(document).row(Noun::of::<T>(), &[field]);
+        Arc::new(plan.with_all(document.reads_only(field)))
     }
 
     /// Of the rows of the connection that the field shows which is resolved.
     pub fn of_list<T: Entity>(ctx: &Context<'_>) -> (Wants, Arc<Self>) {
-        Planner::new(Document::of(ctx)).list(Noun::of::<T>(), &[&ctx.item.node])
+        let (document, field) = (Document::of(ctx), &ctx.item.node);
+        let (wants, plan) = Planner::new(document).list(Noun::of::<T>(), &[field]);
+        (wants, Arc::new(plan.with_all(document.reads_only(field))))
+    }
+
+    fn with_all(self, reads_only: bool) -> Self {
+        Self { is_all: reads_only && self.is_whole, ..self }
     }
 
     fn new(noun: Noun) -> Self {
         let columns = noun.columns.iter().map(|column| *column == "id").collect();
-        Self { noun, columns, version: false, branches: Vec::new() }
+        Self { noun, columns, version: false, branches: Vec::new(), is_whole: true, is_all: false }
     }
 
     fn add_column(&mut self, name: &str) -> bool {
@@ -200,7 +212,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Plans what the fields select of a row.
-    pub fn row(&mut self, noun: Noun, fields: &[&'a Field]) -> Arc<Plan> {
+    pub fn row(&mut self, noun: Noun, fields: &[&'a Field]) -> Plan {
         let mut plan = Plan::new(noun);
         let mut groups: BTreeMap<&str, Group<'a>> = BTreeMap::new();
         for field in self.document.below(fields) {
@@ -212,19 +224,22 @@ impl<'a> Planner<'a> {
             } else if name != "__typename" && !plan.add_column(&column_of(name)) {
                 // A field that is not named like a column may show any of them.
                 plan.columns.fill(true);
+                plan.is_whole = false;
             }
         }
         for (key, group) in groups {
             if let Link::One(column) = group.relation.link {
                 plan.add_column(column);
             }
-            plan.branches.extend(self.branch(key, &group));
+            let branch = self.branch(key, &group);
+            plan.is_whole &= branch.as_ref().is_some_and(|branch| branch.plan.is_whole);
+            plan.branches.extend(branch);
         }
-        Arc::new(plan)
+        plan
     }
 
     /// Plans what the fields select of a connection.
-    pub fn list(&mut self, noun: Noun, fields: &[&'a Field]) -> (Wants, Arc<Plan>) {
+    pub fn list(&mut self, noun: Noun, fields: &[&'a Field]) -> (Wants, Plan) {
         let mut wants = Wants { rows: false, cursors: false, count: false };
         let mut nodes = Vec::new();
         for field in self.document.below(fields) {
@@ -278,7 +293,7 @@ impl<'a> Planner<'a> {
                 (plan, BranchRows::Many(column, ListPlan { order, page, wants }))
             }
         };
-        Some(Branch { key: key.to_owned(), plan, rows })
+        Some(Branch { key: key.to_owned(), plan: Arc::new(plan), rows })
     }
 }
 

@@ -171,9 +171,9 @@ impl Reader {
         plan: &Arc<Plan>,
         id: Uuid,
     ) -> Result<Option<Found<T>>, sqlx::Error> {
-        let rows = self.snapshot.rows(&mut Statement::row(&self.actor, plan, id)).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        read_row(plan, json(row)?).map_err(undecodable)
+        let mut sql = Statement::row(&self.actor, plan, id);
+        let Some(row) = self.planned(plan, &mut sql).await? else { return Ok(None) };
+        read_row(plan, json(&row)?).map_err(undecodable)
     }
 
     /// Reads a list with what the plan wants below its rows, in one statement.
@@ -184,9 +184,20 @@ impl Reader {
         conditions: &[Condition],
     ) -> Result<Listed<T>, sqlx::Error> {
         let mut sql = Statement::list(&self.actor, plan, list, conditions);
-        let rows = self.snapshot.rows(&mut sql).await?;
-        let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
-        read_list(plan, list.wants.cursors, json(row)?).map_err(undecodable)
+        let row = self.planned(plan, &mut sql).await?.ok_or(sqlx::Error::RowNotFound)?;
+        read_list(plan, list.wants.cursors, json(&row)?).map_err(undecodable)
+    }
+
+    /// The only row of a planned statement.
+    async fn planned(
+        &self,
+        plan: &Plan,
+        sql: &mut QueryBuilder<'_, Postgres>,
+    ) -> Result<Option<PgRow>, sqlx::Error> {
+        if plan.is_all {
+            return self.snapshot.only(sql).await;
+        }
+        Ok(self.snapshot.rows(sql).await?.pop())
     }
 
     /// Finds the row of an id among all tables in one statement: the table, the row, its version.
@@ -255,9 +266,9 @@ impl Reader {
     }
 }
 
-/// The first column, as PostgreSQL wrote it.
+/// The last column, as PostgreSQL wrote it.
 fn json(row: &PgRow) -> Result<&RawValue, sqlx::Error> {
-    row.try_get::<Json<&RawValue>, _>(0).map(|Json(raw)| raw)
+    row.try_get::<Json<&RawValue>, _>(row.len() - 1).map(|Json(raw)| raw)
 }
 
 fn undecodable(error: serde_json::Error) -> sqlx::Error {

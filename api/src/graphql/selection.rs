@@ -7,6 +7,11 @@ use async_graphql::parser::types::{
 };
 use async_graphql::{Context, Name, Positioned, Value, Variables};
 
+/// What is answered without the tables beside the one field that shows a row: in payloads, and in what
+/// subscriptions say.
+const WITHOUT_TABLES: [&str; 6] =
+    ["__typename", "position", "projected", "errors", "eventType", "recordedAt"];
+
 /// An operation with what its selections refer to. Its document is valid: fragments do not spread
 /// themselves, and fields that are skipped are gone.
 #[derive(Clone, Copy)]
@@ -44,6 +49,19 @@ impl<'a> Document<'a> {
             self.spread(&parent.selection_set.node, &mut fields);
         }
         fields
+    }
+
+    /// True when nothing of the operation but this field, or what is below it, reads the tables.
+    pub fn reads_only(&self, field: &Field) -> bool {
+        let mut fields = self.root_fields();
+        while let [only] = fields[..] {
+            if std::ptr::eq(only, field) {
+                return true;
+            }
+            fields = self.below(&[only]);
+            fields.retain(|field| !WITHOUT_TABLES.contains(&field.name.node.as_str()));
+        }
+        false
     }
 
     /// The arguments that a field has a value for.

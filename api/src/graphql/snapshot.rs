@@ -56,6 +56,20 @@ impl Snapshot {
         Ok(rows)
     }
 
+    /// Reads what is all that the operation reads, at most one row: one statement is a snapshot by itself. Its
+    /// first column is the position that the tables have.
+    pub async fn only(
+        &self,
+        sql: &mut QueryBuilder<'_, Postgres>,
+    ) -> Result<Option<PgRow>, sqlx::Error> {
+        let row = sql.build().fetch_optional(&self.pool).await?;
+        if let Some(row) = &row {
+            let position: Option<i64> = row.try_get(0)?;
+            self.known().get_or_insert(Position(position.unwrap_or_default()));
+        }
+        Ok(row)
+    }
+
     /// Reads the only value of a statement that always has one.
     pub async fn value<V>(&self, sql: &mut QueryBuilder<'_, Postgres>) -> Result<V, sqlx::Error>
     where

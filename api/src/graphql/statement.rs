@@ -18,6 +18,10 @@ pub fn version_of(name: &str) -> String {
     format!("(SELECT s.version FROM projection.streams s WHERE s.id = {name}.id)")
 }
 
+/// The beginning of a statement that is the only one, after [`Snapshot::only`](super::snapshot::Snapshot::only).
+const SELECT_WITH_POSITION: &str =
+    "SELECT (SELECT position FROM projection.checkpoints WHERE name = 'read_model'), ";
+
 /// A statement in the making.
 pub struct Statement<'a> {
     sql: QueryBuilder<'static, Postgres>,
@@ -28,9 +32,9 @@ pub struct Statement<'a> {
 }
 
 impl<'a> Statement<'a> {
-    /// Reads the row of an id: one column, no row if there is none that the caller may see.
+    /// Reads the row of an id: one column, after the position if this is all that is read; no row if there is none that the caller may see.
     pub fn row(actor: &'a Actor, plan: &Plan, id: Uuid) -> QueryBuilder<'static, Postgres> {
-        let mut statement = Self::new(actor);
+        let mut statement = Self::new(actor, plan);
         let name = statement.name();
         statement.push_row(plan, &name, None);
         statement.sql.push(format!(" FROM {} {name} WHERE {name}.id = ", plan.noun.table));
@@ -39,14 +43,15 @@ impl<'a> Statement<'a> {
         statement.sql
     }
 
-    /// Reads a list of the rows that fulfil the conditions: one row with one column.
+    /// Reads a list of the rows that fulfil the conditions: one row with one column, after the position if
+    /// this is all that is read.
     pub fn list(
         actor: &'a Actor,
         plan: &Plan,
         list: &ListPlan,
         conditions: &[Condition],
     ) -> QueryBuilder<'static, Postgres> {
-        let mut statement = Self::new(actor);
+        let mut statement = Self::new(actor, plan);
         statement.push_list(plan, list, &|sql, name| {
             for condition in conditions {
                 condition.push(sql, name);
@@ -55,8 +60,9 @@ impl<'a> Statement<'a> {
         statement.sql
     }
 
-    fn new(actor: &'a Actor) -> Self {
-        Self { sql: QueryBuilder::new("SELECT "), actor, names: 0 }
+    fn new(actor: &'a Actor, plan: &Plan) -> Self {
+        let select = if plan.is_all { SELECT_WITH_POSITION } else { "SELECT " };
+        Self { sql: QueryBuilder::new(select), actor, names: 0 }
     }
 
     fn name(&mut self) -> String {

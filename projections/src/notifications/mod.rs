@@ -44,15 +44,32 @@ struct Writer<'a> {
     schema: &'static str,
 }
 
+/// What is written together: events that do not change whom the others tell.
+#[derive(Default)]
+struct Gathered<'f> {
+    /// New contents and sessions, and whose they are. None is told of before it is there.
+    owned: Vec<(Uuid, Uuid)>,
+    notices: Vec<(&'f Fact, Notice<'f>)>,
+}
+
 impl Writer<'_> {
     async fn apply_all(&mut self, facts: &[Fact]) -> Result<(), sqlx::Error> {
+        let mut gathered = Gathered::default();
         for fact in facts {
-            self.remember(fact).await?;
-            if let Some(notice) = Notice::of(fact) {
-                self.tell(fact, &notice).await?;
+            if let Some(owner) = owner_of(fact) {
+                gathered.owned.push((fact.aggregate_id, owner));
+            } else if changes_audience(fact) {
+                self.write(std::mem::take(&mut gathered)).await?;
+                self.remember(fact).await?;
             }
+            gathered.notices.extend(Notice::of(fact).map(|notice| (fact, notice)));
         }
-        Ok(())
+        self.write(gathered).await
+    }
+
+    async fn write(&mut self, gathered: Gathered<'_>) -> Result<(), sqlx::Error> {
+        self.own(&gathered.owned).await?;
+        self.tell(&gathered.notices).await
     }
 
     /// What later events need to know of this one.
@@ -60,9 +77,6 @@ impl Writer<'_> {
         match &fact.event {
             Event::User(event) => self.remember_user(fact, event).await,
             Event::Session(event) => match event {
-                SessionEvent::Started { user_id, .. } => {
-                    self.own(fact.aggregate_id, user_id.0).await
-                }
                 SessionEvent::Removed { .. } => {
                     let sql = format!(
                         "DELETE FROM {}.notification_subjects WHERE id = $1",
@@ -71,14 +85,12 @@ impl Writer<'_> {
                     let delete = sqlx::query(&sql).bind(fact.aggregate_id);
                     delete.execute(&mut *self.connection).await.map(drop)
                 }
-                SessionEvent::Rotated { .. }
+                SessionEvent::Started { .. } // gathered
+                | SessionEvent::Rotated { .. }
                 | SessionEvent::ReuseDetected { .. }
                 | SessionEvent::Revoked { .. }
                 | SessionEvent::TokensExpired { .. } => Ok(()),
             },
-            Event::Content(ContentEvent::Drafted { created_by, .. }) => {
-                self.own(fact.aggregate_id, created_by.0).await
-            }
             Event::Content(_) // whose it is never changes
             | Event::Trend(_)
             | Event::Publish(_)
@@ -109,12 +121,16 @@ impl Writer<'_> {
         }
     }
 
-    async fn own(&mut self, subject: Uuid, user_id: Uuid) -> Result<(), sqlx::Error> {
+    async fn own(&mut self, owned: &[(Uuid, Uuid)]) -> Result<(), sqlx::Error> {
+        if owned.is_empty() {
+            return Ok(());
+        }
+        let (subjects, users): (Vec<Uuid>, Vec<Uuid>) = owned.iter().copied().unzip();
         let sql = format!(
-            "INSERT INTO {}.notification_subjects (id, user_id) VALUES ($1, $2)",
+            "INSERT INTO {}.notification_subjects (id, user_id) SELECT * FROM unnest($1::uuid[], $2::uuid[])",
             self.schema
         );
-        let insert = sqlx::query(&sql).bind(subject).bind(user_id);
+        let insert = sqlx::query(&sql).bind(subjects).bind(users);
         insert.execute(&mut *self.connection).await.map(drop)
     }
 
@@ -186,48 +202,82 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// One row for each user who is to be told, in one statement for all of them. Its id is the hash
-    /// of the position and the user, as a UUID of version 8.
-    async fn tell(&mut self, fact: &Fact, notice: &Notice<'_>) -> Result<(), sqlx::Error> {
-        let owner = format!(
-            "r.id = (SELECT s.user_id FROM {}.notification_subjects s WHERE s.id = $10)",
-            self.schema
-        );
-        let (whom, subject) = match notice.audience {
-            Audience::Everyone => ("r.is_active AND $10::uuid IS NULL".to_owned(), None),
-            Audience::OwnerOf(subject) => (format!("r.is_active AND {owner}"), Some(subject)),
-            // Whoever is kept out finds it when coming back.
-            Audience::KeeperOf(subject) => (owner, Some(subject)),
-        };
+    /// One row for each user who is to be told of each event, in one statement for all of them. Its id is the
+    /// hash of the position and the user, as a UUID of version 8.
+    async fn tell(&mut self, notices: &[(&Fact, Notice<'_>)]) -> Result<(), sqlx::Error> {
+        if notices.is_empty() {
+            return Ok(());
+        }
         let sql = format!(
-            "INSERT INTO {schema}.notifications
+            "WITH notices AS (
+                 SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::uuid[], $5::uuid[], $6::uuid[],
+                                      $7::uuid[], $8::timestamptz[], $9::text[], $10::uuid[], $11::boolean[])
+                     AS n (position, event_type, stage, trend_id, content_id, run_id, session_id, created_at,
+                           kinds, subject, to_inactive)
+             ), told AS (
+                 SELECT n.*, r.id AS user_id, r.unwanted, r.quiet
+                 FROM notices n CROSS JOIN {schema}.notification_recipients r
+                 WHERE n.subject IS NULL AND r.is_active
+                 UNION ALL
+                 SELECT n.*, r.id, r.unwanted, r.quiet
+                 FROM notices n
+                 JOIN {schema}.notification_subjects s ON s.id = n.subject
+                 JOIN {schema}.notification_recipients r ON r.id = s.user_id
+                 WHERE r.is_active OR n.to_inactive
+             )
+             INSERT INTO {schema}.notifications
                  (id, user_id, position, kind, event_type, stage, trend_id, content_id, run_id,
                   session_id, real_time, created_at)
              SELECT overlay(overlay(left(encode(sha256(convert_to(
-                        'orion notification 1 ' || $1::bigint || ' ' || r.id, 'UTF8')), 'hex'), 32)
+                        'orion notification 1 ' || t.position || ' ' || t.user_id, 'UTF8')), 'hex'), 32)
                         PLACING '8' FROM 13) PLACING '8' FROM 17)::uuid,
-                    r.id, $1, k.kind, $2, $3, $4, $5, $6, $7, k.kind <> ALL (r.quiet), $8
-             FROM {schema}.notification_recipients r
+                    t.user_id, t.position, k.kind, t.event_type, t.stage, t.trend_id, t.content_id, t.run_id,
+                    t.session_id, k.kind <> ALL (t.quiet), t.created_at
+             FROM told t
              CROSS JOIN LATERAL (
-                 SELECT kind FROM unnest($9::text[]) WITH ORDINALITY AS wanted (kind, rank)
-                 WHERE kind <> ALL (r.unwanted) ORDER BY rank LIMIT 1
-             ) k
-             WHERE {whom}",
+                 SELECT kind FROM string_to_table(t.kinds, ' ') WITH ORDINALITY AS wanted (kind, rank)
+                 WHERE kind <> ALL (t.unwanted) ORDER BY rank LIMIT 1
+             ) k",
             schema = self.schema,
         );
+        fn column<'n, V>(
+            notices: &'n [(&Fact, Notice<'_>)],
+            value: impl Fn(&'n Notice<'_>) -> V,
+        ) -> Vec<V> {
+            notices.iter().map(|(_, notice)| value(notice)).collect()
+        }
+        let positions: Vec<i64> = notices.iter().map(|(fact, _)| fact.position.0).collect();
+        let times: Vec<_> = notices.iter().map(|(fact, _)| fact.recorded_at).collect();
         let insert = sqlx::query(&sql)
-            .bind(fact.position.0)
-            .bind(notice.event_type)
-            .bind(notice.stage)
-            .bind(notice.trend_id)
-            .bind(notice.content_id)
-            .bind(notice.run_id)
-            .bind(notice.session_id)
-            .bind(fact.recorded_at)
-            .bind(labels(notice.kinds))
-            .bind(subject);
+            .bind(positions)
+            .bind(column(notices, |notice| notice.event_type))
+            .bind(column(notices, |notice| notice.stage))
+            .bind(column(notices, |notice| notice.trend_id))
+            .bind(column(notices, |notice| notice.content_id))
+            .bind(column(notices, |notice| notice.run_id))
+            .bind(column(notices, |notice| notice.session_id))
+            .bind(times)
+            .bind(column(notices, |notice| labels(notice.kinds).join(" ")))
+            .bind(column(notices, |notice| notice.audience.subject()))
+            .bind(column(notices, |notice| matches!(notice.audience, Audience::KeeperOf(_))));
         insert.execute(&mut *self.connection).await.map(drop)
     }
+}
+
+/// Whose a content or session is that begins with the event.
+fn owner_of(fact: &Fact) -> Option<Uuid> {
+    if let Event::Session(SessionEvent::Started { user_id, .. }) = &fact.event {
+        return Some(user_id.0);
+    }
+    if let Event::Content(ContentEvent::Drafted { created_by, .. }) = &fact.event {
+        return Some(created_by.0);
+    }
+    None
+}
+
+/// True of what [`Writer::remember`] writes down.
+fn changes_audience(fact: &Fact) -> bool {
+    matches!(&fact.event, Event::User(_) | Event::Session(SessionEvent::Removed { .. }))
 }
 
 fn labels(kinds: &[NotificationKind]) -> Vec<&'static str> {

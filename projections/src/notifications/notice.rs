@@ -17,6 +17,16 @@ pub(super) enum Audience {
     KeeperOf(Uuid),
 }
 
+impl Audience {
+    /// Whose owner or keeper is told; none where everyone is.
+    pub fn subject(self) -> Option<Uuid> {
+        match self {
+            Self::Everyone => None,
+            Self::OwnerOf(subject) | Self::KeeperOf(subject) => Some(subject),
+        }
+    }
+}
+
 /// What an event tells: ids and codes, nothing that anybody wrote but the name of a stage.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Notice<'a> {

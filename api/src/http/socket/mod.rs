@@ -35,6 +35,12 @@ const PROTOCOL: &str = "graphql-transport-ws";
 /// How many messages wait for a client to take them.
 const QUEUE_MAX: usize = 16;
 
+/// What a socket has ready to read into, in bytes: by default ten thousand idle ones would hold a gigabyte.
+const READ_BUFFER: usize = 4 << 10;
+
+/// From how many bytes on messages are written before the queue is empty.
+const WRITE_BUFFER: usize = 4 << 10;
+
 /// How long a client may take to answer that the socket is closed.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -50,6 +56,8 @@ pub async fn upgrade(shared: Shared, sender: Sender, mut parts: Parts) -> Respon
             let tasks = shared.sockets.tasks.clone();
             upgrade
                 .protocols([PROTOCOL])
+                .read_buffer_size(READ_BUFFER)
+                .write_buffer_size(WRITE_BUFFER)
                 .max_message_size(BODY_MAX)
                 .max_frame_size(BODY_MAX)
                 .on_upgrade(move |socket| tasks.track_future(serve(shared, sender, socket)))
