@@ -143,6 +143,11 @@ impl Sealer {
                 // The tail was stopped, and with it soon this task.
                 return std::future::pending().await;
             }
+            // Somebody may have put another row there since.
+            let newest = newest(&mut connection, &self.keys).await?;
+            if newest.size > sealed.size {
+                sealed = newest;
+            }
             let (began, before) = (Instant::now(), sealed.size);
             sealed = seal(&mut connection, &self.key, sealed).await?;
             histogram!("orion_seal_duration_seconds").record(began.elapsed());
