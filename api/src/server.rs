@@ -216,10 +216,9 @@ struct Seals {
 }
 
 impl Seals {
-    /// The keys as others get them, one on each line, the present one first.
-    fn public(&self) -> Arc<str> {
-        let keys = std::iter::once(self.key.public()).chain(self.old.iter().cloned());
-        keys.map(|key| key.text() + "\n").collect::<String>().into()
+    /// The keys as others get them, the present one first.
+    fn public(&self) -> Arc<[LogPublicKey]> {
+        std::iter::once(self.key.public()).chain(self.old.iter().cloned()).collect()
     }
 }
 
@@ -249,7 +248,8 @@ async fn serve(
     let sockets = Sockets::new(config.rate_limits == Switch::On, config.socket_ping, stop.clone());
 
     let tokens = Arc::new(tokens);
-    let app = App { bus, passwords, tokens, limits, rights, progress, notified, pool: queries };
+    let pool = queries;
+    let app = App { bus, log_keys, passwords, tokens, limits, rights, progress, notified, pool };
     let edge = Edge {
         proxies: Arc::new(config.trusted_proxies.clone()),
         origins: Arc::new(config.cors_origins.clone()),
@@ -268,7 +268,7 @@ async fn serve(
     let schema = schema(app.clone(), config.rules());
     let watches = Watches::new(schema.clone());
     let open = sockets.clone();
-    let shared = Shared { app, schema, oauth, edge, log_keys, figures, sockets, watches };
+    let shared = Shared { app, schema, oauth, edge, figures, sockets, watches };
     let server = async {
         serve::serve(listener, router(shared), bounds, stop.clone()).await;
         open.closed().await;

@@ -20,6 +20,16 @@ pub enum FactsError {
         #[source]
         source: ReadError,
     },
+    /// Positions have no gap, so whoever computed tables from this log would write down what somebody has made of it.
+    #[error(
+        "the log has {found} events up to position {position}; orion-replay verify names those that are missing"
+    )]
+    Gap {
+        /// How many events there are.
+        found: u64,
+        /// Up to here, and so many there should be.
+        position: Position,
+    },
     /// The tables show what the log does not have.
     #[error("the log ends at {head}, before the projection's position {position}")]
     LogEnds {

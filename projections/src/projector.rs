@@ -32,6 +32,10 @@ const NOTIFICATIONS_EVERY: Duration = Duration::from_millis(20);
 /// How often a standby looks at the lock and the checkpoint, and a stopped one at its status.
 const STANDBY_EVERY: Duration = Duration::from_millis(250);
 
+/// How long a statement or a batch may take, which takes milliseconds: after a failover nothing may say that there
+/// is nobody at the other end.
+const ANSWER_WITHIN: Duration = Duration::from_mins(1);
+
 /// How long to wait after a failure of the database.
 const BACK_OFF: Duration = Duration::from_millis(500);
 
@@ -158,11 +162,7 @@ impl Projector {
     async fn stand_for_election(&self) -> Result<PgConnection, LeaderError> {
         let mut connection = PoolConnection::<Postgres>::detach(self.pool.acquire().await?);
         loop {
-            self.progress.send_replace(checkpoint(&mut connection, self.projection.name()).await?);
-            let is_leader: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-                .bind(self.projection.leader_lock())
-                .fetch_one(&mut connection)
-                .await?;
+            let is_leader = in_time(self.look(&mut connection)).await?;
             if is_leader {
                 // Rows and checkpoint are in one transaction, and their events are on the disk already: what a
                 // crash of PostgreSQL takes of them is computed again, so that nobody has to wait for the disk.
@@ -173,14 +173,24 @@ impl Projector {
         }
     }
 
+    /// Passes on the leader's progress, and tries to be it.
+    async fn look(&self, connection: &mut PgConnection) -> Result<bool, LeaderError> {
+        self.progress.send_replace(checkpoint(&mut *connection, self.projection.name()).await?);
+        let is_leader = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+            .bind(self.projection.leader_lock())
+            .fetch_one(connection)
+            .await?;
+        Ok(is_leader)
+    }
+
     async fn lead(&self, mut connection: PgConnection) -> Result<(), LeaderError> {
         sqlx::query("INSERT INTO projection.checkpoints (name) VALUES ($1) ON CONFLICT DO NOTHING")
             .bind(self.projection.name())
             .execute(&mut connection)
             .await?;
         loop {
-            let Checkpoint { position, status } =
-                checkpoint(&mut connection, self.projection.name()).await?;
+            let now = async { Ok(checkpoint(&mut connection, self.projection.name()).await?) };
+            let Checkpoint { position, status } = in_time(now).await?;
             let running = status == Status::Running;
             self.progress.send_replace(Checkpoint { position, status });
             if running {
@@ -231,7 +241,7 @@ impl Projector {
         applied: Position,
         events: &[Arc<RecordedEvent>],
     ) -> Result<Option<Poisoned>, LeaderError> {
-        if self.apply_batch(connection, applied, events).await? {
+        if in_time(self.apply_batch(connection, applied, events)).await? {
             return Ok(None);
         }
         self.apply_singly(connection, applied, events).await
@@ -269,7 +279,7 @@ impl Projector {
                 Ok(fact) => fact,
                 Err(error) => return Ok(Some((event.clone(), error.into()))),
             };
-            match self.write(connection, applied, std::slice::from_ref(&fact)).await {
+            match in_time(self.write(connection, applied, std::slice::from_ref(&fact))).await {
                 Ok(()) => applied = event.position,
                 Err(LeaderError::Database(error)) if is_about_data(&error) => {
                     return Ok(Some((event.clone(), PoisonError::Apply(error))));
@@ -328,6 +338,12 @@ impl Projector {
         .await?;
         Ok(())
     }
+}
+
+/// The result of what must not take for ever.
+async fn in_time<T>(work: impl Future<Output = Result<T, LeaderError>>) -> Result<T, LeaderError> {
+    let late = |_| Err(LeaderError::Database(sqlx::Error::PoolTimedOut));
+    tokio::time::timeout(ANSWER_WITHIN, work).await.unwrap_or_else(late)
 }
 
 /// True of an error that another try cannot mend.

@@ -29,10 +29,12 @@ pub async fn resume(pool: &PgPool, projection: &str, format: Format) -> Outcome 
     )
 }
 
-/// Tells of tables that show what the log does not have, as `check` does: this is a fault that was found, and
-/// no wrong use. Other errors stay what they are.
+/// Tells of tables that show what the log does not have, as `check` does, and of a log with gaps: these are faults
+/// that were found, and no wrong use. Other errors stay what they are.
 pub fn fault(error: Box<dyn Error>, format: Format) -> Outcome {
-    let Some(RebuildError::Facts(fault @ FactsError::LogEnds { .. })) = error.downcast_ref() else {
+    let Some(RebuildError::Facts(fault @ (FactsError::LogEnds { .. } | FactsError::Gap { .. }))) =
+        error.downcast_ref()
+    else {
         return Err(error);
     };
     done(format, fault, &json!({ "fault": fault.to_string() }))?;

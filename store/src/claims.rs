@@ -6,15 +6,10 @@ use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::keys::{Secret, claim_value};
-use crate::log::{EVENT_COLUMNS, EventRow};
+use crate::log::EVENT_COLUMNS;
+use crate::page::PageSize;
 use crate::record::{Fact, RecordedEvent};
 use crate::vault::Vault;
-
-/// How many events are read at a time: few, for those of a user may have settings of 256 KiB each.
-const READ_MAX: i64 = 200;
-
-/// Where an event stands: aggregate type and id, and sequence.
-type Place = (String, String, i64);
 
 /// Computes from the log which unique values the streams of some nouns hold, and writes them, the personal
 /// ones hashed by `key`. Says how many there are. It opens every event of these nouns, and so finds a key that is missing.
@@ -26,11 +21,12 @@ pub(crate) async fn write_claims(
 ) -> Result<usize, StoreError> {
     let mut holders = Holders::default();
     let mut written = 0;
-    let mut after = Place::default();
+    let (mut read, mut size) = (Default::default(), PageSize::first());
     loop {
-        let events = events_after(transaction, nouns, &after).await?;
-        let Some(last) = events.last() else { break };
-        after = (last.aggregate_type.clone(), last.aggregate_id.to_string(), last.sequence);
+        let events = next_events(transaction, nouns, &mut read, &mut size).await?;
+        if events.is_empty() {
+            break;
+        }
         let ring = vault.ring_within(transaction, &events).await?;
         for event in &events {
             let position = event.position;
@@ -47,26 +43,28 @@ pub(crate) async fn write_claims(
     Ok(written + holders.write(transaction, key).await?)
 }
 
-/// The next events of these nouns, stream by stream.
-async fn events_after(
+/// The next events of these nouns, stream by stream: those after the one that was `read` last, by aggregate type, id
+/// and sequence.
+async fn next_events(
     transaction: &mut PgConnection,
     nouns: &[&str],
-    (noun, id, sequence): &Place,
+    read: &mut (String, String, i64),
+    size: &mut PageSize,
 ) -> Result<Vec<RecordedEvent>, StoreError> {
-    let rows: Vec<EventRow> = sqlx::query_as(&format!(
+    let (noun, id, sequence) = read.clone();
+    let sql = format!(
         "SELECT {EVENT_COLUMNS} FROM events
          WHERE (aggregate_type, aggregate_id, sequence) > ($1, $2, $3) AND aggregate_type = ANY ($4)
          ORDER BY aggregate_type, aggregate_id, sequence LIMIT $5"
-    ))
-    .bind(noun)
-    .bind(id)
-    .bind(sequence)
-    .bind(nouns)
-    .bind(READ_MAX)
-    .fetch_all(transaction)
-    .await
-    .map_err(StoreError::database("reading who holds what"))?;
-    rows.into_iter().map(EventRow::into_event).collect()
+    );
+    let rows = sqlx::query_as(&sql)
+        .bind(noun)
+        .bind(id)
+        .bind(sequence)
+        .bind(nouns)
+        .bind(size.limit())
+        .fetch(transaction);
+    size.fill(rows, "reading who holds what", |row| row.place_in_stream(read)).await
 }
 
 /// Holds what one stream after the other holds.

@@ -17,7 +17,7 @@ pub const READ_MODEL: i64 = 7_165_914_212;
 pub const NOTIFICATIONS: i64 = 7_165_914_213;
 
 /// The sealer that leads, for as long as its connection lives.
-pub(crate) const SEALER: i64 = 7_165_914_214;
+pub const SEALER: i64 = 7_165_914_214;
 
 /// The rebuild of the documented tables, until its connection ends.
 pub const REBUILD: i64 = 7_165_914_216;

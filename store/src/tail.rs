@@ -27,6 +27,9 @@ const CHANNEL: &str = "orion_log";
 /// How often the log is looked at when nobody says that it has grown.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 
+/// How long one read may take. A server that a failover has left alone sends nothing, not even that it is gone.
+const READ_WITHIN: Duration = Duration::from_secs(10);
+
 /// How many of the newest events stay in memory.
 const RECENT_MAX: usize = 8_192;
 
@@ -172,7 +175,10 @@ impl Tail {
     ) -> Result<(), StoreError> {
         loop {
             let seen = self.head();
-            let events = read(&mut *connection, seen, READ_MAX).await?;
+            let events = tokio::time::timeout(READ_WITHIN, read(&mut *connection, seen, READ_MAX));
+            let events = events.await.unwrap_or_else(|_| {
+                Err(StoreError::database("reading the log in time")(sqlx::Error::PoolTimedOut))
+            })?;
             let Some(newest) = events.last().map(|event| event.position) else {
                 return Ok(());
             };

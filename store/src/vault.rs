@@ -232,9 +232,10 @@ impl Vault {
         let alive: Vec<Uuid> = sqlx::query_scalar(
             "SELECT DISTINCT e.aggregate_id::uuid FROM events e
              LEFT JOIN data_keys k ON k.subject = e.aggregate_id::uuid
-             WHERE e.event_type IN ('user.erased', 'social_account.erased')
+             WHERE e.event_type = ANY ($1)
                AND (k.subject IS NULL OR k.wrapped IS NOT NULL)",
         )
+        .bind(&ERASURES[..])
         .fetch_all(&self.pool)
         .await
         .map_err(failed())?;

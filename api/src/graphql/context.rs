@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use orion_commands::{Action, Actor, Bus, Client, Envelope, Passwords, Refusal, UseCase, policy};
 use orion_projections::Progress;
 use orion_store::Position as LogPosition;
+use orion_store::seal::LogPublicKey;
 use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -38,6 +39,8 @@ const NOTIFICATIONS: &str = "notifications";
 pub struct App {
     /// Takes commands.
     pub bus: Bus,
+    /// Whoever signs the log's checkpoints, the present key first.
+    pub log_keys: Arc<[LogPublicKey]>,
     /// Hashes passwords.
     pub passwords: Passwords,
     /// Issues and checks access tokens.

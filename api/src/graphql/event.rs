@@ -8,7 +8,7 @@ use async_graphql::{Context, ID, InputObject, Json, Object, Result, SimpleObject
 use chrono::{DateTime, Utc};
 use orion_commands::Action;
 use orion_projections::{NOTIFICATIONS, Progress, READ_MODEL, Status};
-use orion_store::seal::newest_seal;
+use orion_store::seal::newest_seal_by;
 use orion_store::{Position as LogPosition, RecordedEvent, Selection};
 use serde_json::Value;
 
@@ -187,9 +187,10 @@ impl EventQuery {
         ctx.allow(Action::Audit)?;
         ctx.reach(min_position).await?;
         // In this order: what is sealed is in the log.
-        let seal = newest_seal(ctx.app().bus.log().pool()).await.map_err(internal)?;
-        let head = ctx.app().bus.log().head().await.map_err(internal)?;
         let app = ctx.app();
+        let log = app.bus.log();
+        let seal = newest_seal_by(log.pool(), &app.log_keys).await.map_err(internal)?;
+        let head = log.head().await.map_err(internal)?;
         let projections = [(READ_MODEL, &app.progress), (NOTIFICATIONS, &app.notified)];
         let status = |(name, progress): (&'static str, &Progress)| {
             let checkpoint = progress.now();

@@ -65,8 +65,6 @@ pub struct Shared {
     pub oauth: Arc<OAuth>,
     /// What is let in.
     pub edge: Edge,
-    /// Whoever signs the log's checkpoints, as others get to know it.
-    pub log_keys: Arc<str>,
     /// What was counted.
     pub figures: PrometheusHandle,
     /// The sockets and streams that are open.

@@ -43,6 +43,7 @@ impl InProcess {
         let rights = Rights::new(log.tail().head());
         let app = App {
             bus: Bus::new(log),
+            log_keys: Arc::default(),
             passwords: Passwords::new(4).unwrap(),
             tokens: Arc::new(Tokens::new(&[7; 32], &[]).unwrap()),
             limits: Arc::new(Limits::new(false)),

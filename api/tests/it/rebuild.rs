@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use orion_store::locks;
+use sqlx::{Postgres, Transaction};
 
 use crate::eventually::eventually;
 use crate::spoiled::{Load, RESTING, World};
@@ -19,13 +20,13 @@ async fn commands_and_queries_go_on_while_a_rebuild_mends() {
         load.goes_on().await;
         assert!(world.spoil().await > 4 * RESTING);
         load.goes_on().await;
-        let before = load.answers();
-        let said = world.replay(["rebuild"]).exits(0).await;
-        let after = load.answers();
-        assert!(
-            after.0 > before.0 && after.1 > before.1,
-            "{before:?}, {after:?}: nobody was served"
-        );
+        let mend = HeldMend::hold(&world).await;
+        let rebuild = tokio::spawn(world.replay(["rebuild"]).exits(0));
+        mend.begins().await;
+        load.queries_go_on().await;
+        assert!(mend.waits().await, "the answers came while it mended");
+        mend.release().await;
+        let said = rebuild.await.unwrap();
         assert!(said.contains("rows were mended"), "{said}");
         assert_eq!(world.differing().await, 0);
     }
@@ -64,27 +65,52 @@ async fn a_rebuild_that_is_killed_at_any_moment_harms_nothing() {
     world.assert_whole().await;
 }
 
-/// Kills a rebuild when it has mended some rows and not others. That is done in a moment, so somebody holds
-/// a table that it needs, as no command does.
+/// Keeps a rebuild where it has mended some rows and not others. That is done in a moment, so somebody holds a table
+/// that it needs, as no command does; who reads does not need it alone.
+struct HeldMend<'a> {
+    world: &'a World,
+    holding: Transaction<'static, Postgres>,
+}
+
+impl<'a> HeldMend<'a> {
+    async fn hold(world: &'a World) -> Self {
+        let mut holding = world.records.pool.begin().await.unwrap();
+        let lock = sqlx::query("LOCK TABLE orion.trends IN SHARE MODE");
+        lock.execute(&mut *holding).await.unwrap();
+        Self { world, holding }
+    }
+
+    /// True while the rebuild waits for the table.
+    async fn waits(&self) -> bool {
+        is_locked(self.world, "NOT granted AND relation = 'orion.trends'::regclass").await
+    }
+
+    async fn begins(&self) {
+        eventually("it waits", async || self.waits().await.then_some(())).await;
+    }
+
+    async fn release(self) {
+        self.holding.rollback().await.unwrap();
+    }
+}
+
+/// True where there is such a lock.
+async fn is_locked(world: &World, lock: &str) -> bool {
+    let exists = format!("SELECT EXISTS (SELECT FROM pg_locks WHERE {lock})");
+    sqlx::query_scalar(&exists).fetch_one(&world.records.pool).await.unwrap()
+}
+
 async fn kill_while_it_mends(world: &World) {
-    let mut holding = world.records.pool.begin().await.unwrap();
-    let lock = sqlx::query("LOCK TABLE orion.trends IN SHARE MODE");
-    lock.execute(&mut *holding).await.unwrap();
+    let mend = HeldMend::hold(world).await;
     let mut rebuild = world.replay(["rebuild"]).spawn();
-    let is = async |sql: &str| {
-        let exists = format!("SELECT EXISTS (SELECT FROM pg_locks WHERE {sql})");
-        sqlx::query_scalar::<_, bool>(&exists).fetch_one(&world.records.pool).await.unwrap()
-    };
-    eventually("it waits", async || {
-        is("NOT granted AND relation = 'orion.trends'::regclass").await.then_some(())
-    })
-    .await;
+    mend.begins().await;
     rebuild.kill().await.unwrap();
-    holding.rollback().await.unwrap();
+    mend.release().await;
     let lock = format!(
         "locktype = 'advisory' AND (classid::bigint << 32 | objid::bigint) = {} AND database =
          (SELECT oid FROM pg_database WHERE datname = current_database())",
         locks::REBUILD
     );
-    eventually("its connection ends", async || (!is(&lock).await).then_some(())).await;
+    eventually("its connection ends", async || (!is_locked(world, &lock).await).then_some(()))
+        .await;
 }

@@ -148,7 +148,7 @@ async fn a_server_with_another_key_does_not_seal_and_says_so_once() {
     let lag = format!("\norion_seal_lag_events {}\n", head - sealed.size.cast_signed());
     let metrics = foreign.metrics().await;
     assert!(metrics.contains(&lag), "{metrics}");
-    assert_eq!(checkpoint(&foreign).await, Some(sealed));
+    assert_eq!(checkpoint(&foreign).await, None, "it hands out what it vouches for");
     let (ended, _) = foreign.terminate().await;
     assert_eq!(ended.stderr.matches("sealer stopped").count(), 1, "{}", ended.stderr);
     assert!(ended.stderr.contains("ORION_LOG_KEY"), "{}", ended.stderr);
@@ -229,6 +229,40 @@ async fn nothing_is_signed_over_what_somebody_has_changed() {
     for once in ["sealer leads", "sealer stopped", "the log is sealed again"] {
         assert_eq!(said.matches(once).count(), 1, "{once}: {said}");
     }
+}
+
+/// What the server that seals says and does when somebody forges a row meanwhile.
+#[tokio::test]
+async fn a_row_that_is_forged_beside_the_sealer_is_neither_handed_out_nor_signed_after() {
+    let database = database().await;
+    let server = Server::start(&database.url).await;
+    let records = Records::of(&database.url).await;
+    let (admin, ada) = (server.admin().await, server.editor("ada").await);
+    let sealed = all_sealed(&server, &records).await;
+    let mut forged = sealed;
+    forged.size += 1_000_000;
+    let note = LogKey::from_seed(&[9; 32]).sign(&forged);
+    sqlx::query("INSERT INTO seals (size, root, checkpoint) VALUES ($1, $2, $3)")
+        .bind(forged.size.cast_signed())
+        .bind(forged.root.as_slice())
+        .bind(note)
+        .execute(&records.pool)
+        .await
+        .unwrap();
+    assert_eq!(checkpoint(&server).await, Some(sealed));
+    let log = admin.query("{ log { sealedSize } }", json!({})).await;
+    assert_eq!(log["log"], json!({ "sealedSize": sealed.size.to_string() }));
+
+    ada.detect_trend("not sealed").await;
+    is_stopped(&server, 1).await;
+    assert_eq!(checkpoint(&server).await, Some(sealed));
+    let line = format!("in the row of seals with size {}, is not ours", forged.size);
+    assert!(server.stderr().contains(&line), "{}", server.stderr());
+
+    tamper(&records, &format!("DELETE FROM seals WHERE size = {}", forged.size)).await;
+    all_sealed(&server, &records).await;
+    is_stopped(&server, 0).await;
+    verify(&records).await;
 }
 
 /// As docs/operations.md tells it.

@@ -224,8 +224,17 @@ impl Load {
     }
 
     /// How many queries and how many commands were answered.
-    pub fn answers(&self) -> (usize, usize) {
+    fn answers(&self) -> (usize, usize) {
         (self.seen.load(Ordering::Relaxed), self.written.load(Ordering::Relaxed))
+    }
+
+    /// Waits until more queries were answered.
+    pub async fn queries_go_on(&self) {
+        let before = self.answers().0;
+        eventually("answers to queries", async || {
+            (self.answers().0 >= before + ANSWERS_MORE).then_some(())
+        })
+        .await;
     }
 
     /// Waits until there were more answers of each kind.

@@ -50,7 +50,8 @@ pub(super) struct Source<'a> {
     pub folded: &'a (dyn Fn(u64) + Send + Sync),
 }
 
-/// Folds every stream up to `until` and copies the rows into the tables of `place`, through `writer`.
+/// Folds every stream up to `until` and copies the rows into the tables of `place`, through `writer`. Refuses a log
+/// that lacks events.
 pub(super) async fn fold_into(
     writer: &mut PgConnection,
     place: &Place,
@@ -75,17 +76,24 @@ pub(super) async fn fold_into(
         workers.spawn(worker.run(ranges.clone()));
     }
     drop(sender);
+    let mut found = 0;
     while let Some(output) = outputs.recv().await {
         match output {
             Output::Lines(shape, lines) => copy_in(writer, place, shape, &lines)
                 .await
                 .map_err(|source| RebuildError::Copy { table: shape.name, source })?,
-            Output::Folded(events) => (source.folded)(events),
+            Output::Folded(events) => {
+                found += events;
+                (source.folded)(events);
+            }
             Output::Failed(error) => return Err(error),
         }
     }
     while let Some(ended) = workers.join_next().await {
         ended.map_err(RebuildError::Worker)?;
+    }
+    if found != until.0.unsigned_abs() {
+        return Err(FactsError::Gap { found, position: until }.into());
     }
     Ok(())
 }

@@ -82,7 +82,7 @@ async fn come_near(
     Ok(position)
 }
 
-/// Brings the tables beside the served ones up to a newer position.
+/// Brings the tables beside the served ones up to a newer position. Refuses a log that lacks events in between.
 async fn catch_up(
     connection: &mut PgConnection,
     source: &Source<'_>,
@@ -90,11 +90,15 @@ async fn catch_up(
     to: Position,
 ) -> Result<(), RebuildError> {
     let mut facts = Facts::new(source.vault, from, to);
+    let mut at = from;
     loop {
         let next = facts.next(connection).await?;
-        if next.is_empty() {
-            return Ok(());
+        let Some(newest) = next.last().map(|fact| fact.position) else { return Ok(()) };
+        let found = at.0.unsigned_abs() + next.len() as u64;
+        if found != newest.0.unsigned_abs() {
+            return Err(FactsError::Gap { found, position: newest }.into());
         }
+        at = newest;
         apply::apply(connection, &side(), &next).await.map_err(RebuildError::CatchUp)?;
         (source.folded)(next.len() as u64);
     }

@@ -1,6 +1,7 @@
 //! `rebuild` and `materialize`: the tables computed anew, where they are served or beside them.
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::world::{World, score_after};
 
@@ -36,6 +37,32 @@ async fn a_log_that_ends_before_the_tables_is_a_fault() {
     let said = world.orion_replay(["rebuild", "--format", "json"]).exits(1).await;
     let said: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(said, json!({ "fault": told }));
+}
+
+/// Tables that are right are not made to agree with a log that is not.
+#[tokio::test]
+async fn nothing_is_mended_by_a_log_that_lacks_events() {
+    let (world, _) = World::with_trend(3).await;
+    world.append(Uuid::now_v7(), 0, 2).await;
+    assert!(world.project().await);
+    let rows = "SELECT t::text FROM orion.trends t ORDER BY id";
+    let before = world.select(rows).await;
+    world.tamper("DELETE FROM events WHERE position IN (1, 2, 3)").await;
+    let told =
+        "the log has 2 events up to position 5; orion-replay verify names those that are missing";
+    for args in [["rebuild", "--format", "json"], ["rebuild", "--dry-run", "--format=json"]] {
+        let said: Value = serde_json::from_str(&world.orion_replay(args).exits(1).await).unwrap();
+        assert_eq!(said, json!({ "fault": told }));
+    }
+    assert_eq!(world.select(rows).await, before);
+    let then = world.orion_replay(["materialize", "--at", "5", "--schema", "then"]);
+    assert_eq!(then.exits(2).await, format!("orion-replay: {told}\n"));
+    // Nor are empty tables filled.
+    world.spoil("DELETE FROM orion.trends").await;
+    world.spoil("DELETE FROM projection.streams").await;
+    world.spoil("UPDATE projection.checkpoints SET position = 0").await;
+    assert_eq!(world.orion_replay(["rebuild"]).exits(1).await, format!("{told}\n"));
+    assert!(world.select(rows).await.is_empty());
 }
 
 #[tokio::test]

@@ -204,17 +204,46 @@ async fn a_log_that_was_cut_off_is_found() {
 }
 
 #[tokio::test]
-async fn a_log_that_was_cut_off_with_its_checkpoints_needs_one_that_was_kept() {
+async fn a_log_that_was_cut_off_with_its_checkpoints_alone_is_found_by_its_hashes() {
     let sealed = Sealed::tampered("DELETE FROM events WHERE position > 8").await;
     sealed.world.tamper("DELETE FROM seals WHERE size > 8").await;
-    assert_eq!(sealed.verify(0).await["faults"], json!([]));
-    assert_eq!(sealed.faults_with_kept().await, expect([(9, "cut_off")]));
+    assert_eq!(sealed.faults().await, expect([(9, "uncovered")]));
+    let said = sealed.world.orion_replay(["verify"]).exits(1).await;
+    let fault = "position 9: from here on seal_tiles has hashes that no checkpoint covers: \
+                 checkpoints were removed\n";
+    assert!(said.starts_with(fault), "{said}");
 
     // It grows again and is sealed again: hashes that were left behind do not get in the way.
     sealed.world.append(Uuid::now_v7(), 0, 3).await;
     sealed.world.seal().await;
     assert_eq!(sealed.verify(0).await["faults"], json!([]));
     assert_eq!(sealed.faults_with_kept().await, expect([(1, "root")]));
+}
+
+#[tokio::test]
+async fn events_that_were_changed_when_all_checkpoints_were_removed_are_in_doubt() {
+    let sealed = Sealed::tampered("UPDATE events SET metadata = '{}' WHERE position = 3").await;
+    sealed.world.tamper("DELETE FROM seals").await;
+    assert_eq!(sealed.faults().await, expect([(1, "uncovered")]));
+
+    // At the edge of a tile, and beyond it.
+    let (world, trend) = World::with_trend(256).await;
+    world.seal().await;
+    world.append(trend, 256, 1).await;
+    world.seal().await;
+    world.orion_replay(["verify"]).exits(0).await;
+    world.tamper("DELETE FROM seals WHERE size = 257").await;
+    let said = world.orion_replay(["verify", "--format", "json"]).exits(1).await;
+    assert_eq!(faults(&serde_json::from_str(&said).unwrap()), expect([(257, "uncovered")]));
+}
+
+#[tokio::test]
+async fn a_log_that_was_cut_off_with_checkpoints_and_hashes_needs_a_checkpoint_that_was_kept() {
+    let sealed = Sealed::tampered("DELETE FROM events WHERE position > 8").await;
+    sealed.world.tamper("DELETE FROM seals WHERE size > 8").await;
+    sealed.world.tamper("UPDATE seal_tiles SET hashes = substr(hashes, 1, 8 * 32)").await;
+    assert_eq!(sealed.verify(0).await["faults"], json!([]));
+    assert_eq!(sealed.faults_with_kept().await, expect([(9, "cut_off")]));
 }
 
 #[tokio::test]

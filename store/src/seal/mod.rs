@@ -21,5 +21,5 @@ pub(crate) use merkle::Frontier;
 pub use merkle::Hash;
 pub use proof::{Proof, ProofError, prove};
 pub use sealer::run_sealer;
-pub use seals::{NewestSeal, newest_seal};
+pub use seals::{NewestSeal, newest_seal, newest_seal_by};
 pub use verify::{Fault, Verdict, Verification};

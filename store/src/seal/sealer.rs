@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use metrics::{counter, gauge, histogram};
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, PgConnection, Postgres};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -23,6 +24,10 @@ const SEAL_EVERY: Duration = Duration::from_millis(500);
 
 /// How many leaves of the stored tree a sealer that has begun to lead looks at between two seals.
 const LOOK: u64 = 65_536;
+
+/// How long a look at the lock or at the newest seal may take. Each comes before something that may take long, and
+/// so finds out whether there is still somebody at the other end: after a failover nothing may say that there is not.
+const LOOK_WITHIN: Duration = Duration::from_secs(10);
 
 /// How often a standby looks at the lock.
 const STANDBY_EVERY: Duration = Duration::from_millis(250);
@@ -143,6 +148,11 @@ impl Sealer {
                 // The tail was stopped, and with it soon this task.
                 return std::future::pending().await;
             }
+            // Somebody may have put another row there since.
+            let newest = newest(&mut connection, &self.keys).await?;
+            if newest.size > sealed.size {
+                sealed = newest;
+            }
             let (began, before) = (Instant::now(), sealed.size);
             sealed = seal(&mut connection, &self.key, sealed).await?;
             histogram!("orion_seal_duration_seconds").record(began.elapsed());
@@ -159,10 +169,10 @@ impl Sealer {
 }
 
 async fn try_lock(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+    let locked = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
         .bind(locks::SEALER)
-        .fetch_one(connection)
-        .await
+        .fetch_one(connection);
+    timeout(LOOK_WITHIN, locked).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
 /// The newest seal, whose signature must be one of ours; the empty tree where there is none.
@@ -170,7 +180,10 @@ async fn newest(
     connection: &mut PgConnection,
     keys: &[LogPublicKey],
 ) -> Result<Checkpoint, SealerError> {
-    let Some(seal) = seals::newest(connection).await? else {
+    let late =
+        |_| Err(StoreError::database("reading the newest seal in time")(sqlx::Error::PoolTimedOut));
+    let newest = timeout(LOOK_WITHIN, seals::newest(connection)).await.unwrap_or_else(late);
+    let Some(seal) = newest? else {
         return Ok(Checkpoint { size: 0, root: Frontier::default().root() });
     };
     seal.open(keys).map_err(|reason| SealerError::Foreign { size: Position(seal.size), reason })

@@ -18,7 +18,7 @@ use crate::keys::{KeysError, MasterKeys, load_key};
 use crate::locks;
 use crate::record::Position;
 use crate::seal::{Checkpoint, CheckpointError, Frontier, LogPublicKey, StoredEvent};
-use crate::vault::Vault;
+use crate::vault::{ERASURES, Vault};
 
 /// The nouns that have unique or personal values.
 const CLAIMANTS: [&str; 5] = ["user", "session", "social_account", "provider", "service_token"];
@@ -350,8 +350,9 @@ async fn set_reactors(
 async fn destroy_erased(transaction: &mut PgConnection) -> Result<(), StoreError> {
     sqlx::query(
         "SELECT destroy_data_key(aggregate_id::uuid) FROM events
-         WHERE event_type IN ('user.erased', 'social_account.erased')",
+         WHERE event_type = ANY ($1)",
     )
+    .bind(&ERASURES[..])
     .execute(transaction)
     .await
     .map_err(StoreError::database("destroying the keys of the erased"))?;

@@ -205,6 +205,23 @@ async fn a_new_claims_key_keeps_every_claim_under_another_hash() {
     write(&new, Uuid::now_v7(), &[registered("n@example.org"), named("second")]).await;
 }
 
+/// A page has 500 events at first: it ends between the two events of somebody.
+#[tokio::test]
+async fn more_events_than_one_page_keep_all_their_claims() {
+    let (world, store, ..) = world().await;
+    write(&store, Uuid::now_v7(), &[registered("odd@example.org")]).await;
+    for n in 0..300 {
+        let (email, username) = (format!("{n}@example.org"), format!("user_{n}"));
+        write(&store, Uuid::now_v7(), &[registered(&email), named(&username)]).await;
+    }
+    let before = held(&world).await;
+    assert_eq!(before.len(), 2 + 1 + 600);
+    let pool = pool(&world).await;
+    let keys = Keys::load(&pool, masters()).await.unwrap();
+    assert_eq!(rotate_claims_key(&pool, &keys).await.unwrap(), before.len());
+    assert_eq!(held(&world).await, before);
+}
+
 #[tokio::test]
 async fn the_claims_key_can_be_rotated_many_times_and_keeps_what_is_not_personal() {
     let (world, ..) = world().await;

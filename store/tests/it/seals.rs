@@ -2,17 +2,14 @@
 
 use std::time::Duration;
 
-use orion_store::Log;
 use orion_store::seal::{LogKey, Verification, newest_seal, run_sealer};
+use orion_store::{Log, locks};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use crate::fixtures::{World, commit, eventually};
-
-/// The advisory lock of the one that seals.
-const SEALER_LOCK: i64 = 7_165_914_214;
 
 /// How long the log may stay unsealed when the leader is gone: 1 s, and more for a busy machine.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(10);
@@ -32,7 +29,7 @@ async fn leader(world: &World) -> Option<i32> {
            AND (classid::bigint << 32) + objid::bigint = $1
            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
     )
-    .bind(SEALER_LOCK)
+    .bind(locks::SEALER)
     .fetch_optional(&world.owner)
     .await
     .unwrap()

@@ -4,6 +4,10 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use orion_store::{Log, Position};
+use sqlx::postgres::PgConnectOptions;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -110,6 +114,54 @@ async fn a_lost_listener_listens_again() {
     eventually("the log listens", async || listeners(&world, 1).await).await;
     assert!(world.terminate_backends().await > 0);
     eventually("the log listens again", async || listeners(&world, 1).await).await;
+}
+
+/// Stands between a log and PostgreSQL. Gives its port.
+///
+/// With each `silence` the connections that are open are open still, and nothing comes through any more: as after a
+/// failover that drops packets.
+async fn proxy(to: u16, silence: watch::Receiver<()>) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut server = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+            let mut silence = silence.clone();
+            silence.mark_unchanged();
+            tokio::spawn(async move {
+                let is_silent = tokio::select! {
+                    _ = copy_bidirectional(&mut client, &mut server) => false,
+                    silence = silence.changed() => silence.is_ok(),
+                };
+                if is_silent {
+                    // Until the test ends, and with it this task.
+                    std::future::pending::<()>().await;
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_server_that_has_gone_silent_is_left() {
+    let world = World::new().await;
+    let port = world.url().parse::<PgConnectOptions>().unwrap().get_port();
+    let (silence, is_silent) = watch::channel(());
+    let through = proxy(port, is_silent).await;
+    let url = world.url().replace(&format!(":{port}/"), &format!(":{through}/"));
+    assert_ne!(url, world.url());
+    let stop = CancellationToken::new();
+    let log = open(&url, stop.clone()).await;
+    world.log.append(one_event()).await.unwrap();
+    let next = log.tail().next(Position::START, 1);
+    assert_eq!(in_time("the event", next).await.unwrap().len(), 1);
+
+    silence.send_replace(());
+    world.log.append(one_event()).await.unwrap();
+    let next = log.tail().next(Position(1), 1);
+    assert_eq!(in_time("the event after", next).await.unwrap().len(), 1);
+    stop.cancel();
 }
 
 #[tokio::test]

@@ -84,6 +84,11 @@ pub enum Fault {
         /// True of a checkpoint that was kept elsewhere.
         is_kept: bool,
     },
+    /// The stored tree has leaves that no checkpoint covers, though both are written at once.
+    Uncovered {
+        /// The event of the first such leaf, whether it is there or not.
+        from: Position,
+    },
     /// The log ends before what was signed.
     CutOff {
         /// The newest event.
@@ -99,9 +104,10 @@ impl Fault {
     /// The first position that is in doubt.
     pub fn position(&self) -> Position {
         match self {
-            Self::Missing { from, .. } | Self::Tree { from, .. } | Self::Unsealed { from, .. } => {
-                *from
-            }
+            Self::Missing { from, .. }
+            | Self::Tree { from, .. }
+            | Self::Unsealed { from, .. }
+            | Self::Uncovered { from } => *from,
             Self::Extra { position }
             | Self::Changed { position }
             | Self::Sequence { position, .. }
@@ -128,6 +134,7 @@ impl Fault {
             Self::Unsealed { .. } => "unsealed",
             Self::Checkpoint { .. } => "checkpoint",
             Self::Root { .. } => "root",
+            Self::Uncovered { .. } => "uncovered",
             Self::CutOff { .. } => "cut_off",
         }
     }
@@ -167,6 +174,9 @@ impl fmt::Display for Fault {
             Self::Unsealed { count, .. } => write!(
                 f,
                 "{count} events from here on are not sealed, the first for more than a minute"
+            ),
+            Self::Uncovered { .. } => f.write_str(
+                "from here on seal_tiles has hashes that no checkpoint covers: checkpoints were removed",
             ),
             Self::CutOff { head, sealed, is_kept } => {
                 write!(f, "the log ends at {head}, before the size {sealed} of {}", whose(*is_kept))

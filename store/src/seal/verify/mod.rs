@@ -18,6 +18,7 @@ use self::tree::Trees;
 use super::checkpoint::{Checkpoint, LogPublicKey};
 use super::merkle::Hash;
 use super::seals;
+use super::tiles::TILE_HASHES;
 use super::walk::{Damage, Walk};
 use crate::error::StoreError;
 use crate::record::Position;
@@ -81,6 +82,9 @@ impl Verification {
         }
         check.end(&mut snapshot, Position(head), now).await?;
         sequences(&mut snapshot, &mut check.faults).await?;
+        if let Some(from) = uncovered(&mut snapshot).await? {
+            check.faults.push(Fault::Uncovered { from });
+        }
         let Check { faults, seals, unsealed, .. } = check;
         let (faults, untold) = faults.in_order();
         Ok(Verdict {
@@ -290,6 +294,24 @@ impl<'a> Check<'a> {
 
 fn damaged(Damage { level, from, to }: Damage) -> Fault {
     Fault::Tree { level, from, to }
+}
+
+/// The first event whose leaf is beyond the newest row of `seals`. Leaves and their seal are written in one
+/// transaction, and an import writes neither: so there was a seal. A hash has 32 bytes.
+async fn uncovered(snapshot: &mut PgConnection) -> Result<Option<Position>, StoreError> {
+    let leaf: Option<i64> = sqlx::query_scalar(
+        "SELECT CASE WHEN index = size / $1 THEN size ELSE index * $1 END
+         FROM (SELECT coalesce(max(size), 0) AS size FROM seals) newest, seal_tiles
+         WHERE level = 0 AND index >= size / $1 AND index < $2 / $1
+           AND octet_length(hashes) / 32 > CASE WHEN index = size / $1 THEN size % $1 ELSE 0 END
+         ORDER BY index LIMIT 1",
+    )
+    .bind(TILE_HASHES.cast_signed())
+    .bind(i64::MAX)
+    .fetch_optional(snapshot)
+    .await
+    .map_err(StoreError::database("looking for hashes without a checkpoint"))?;
+    Ok(leaf.map(|leaf| Position(leaf + 1)))
 }
 
 /// Each stream counts from 1 without a gap, in the order of positions.
