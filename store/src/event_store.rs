@@ -82,15 +82,16 @@ impl EventStore {
 
     /// The state of an aggregate: its newest snapshot that still fits, and the events since.
     pub async fn load<A: AggregateRoot>(&self, id: Uuid) -> Result<Loaded<A>, StoreError> {
-        let (snapshot, events) = self.read::<A>(id, Some(A::SNAPSHOT_SHAPE)).await?;
-        let Some(snapshot) = snapshot else { return self.folded(Loaded::empty(id), events).await };
-        match self.open_snapshot::<A>(id, snapshot).await {
-            Some(loaded) => self.folded(loaded, events).await,
-            None => {
-                let (_, events) = self.read::<A>(id, None).await?;
-                self.folded(Loaded::empty(id), events).await
+        let (snapshot, mut events) = self.read::<A>(id, Some(A::SNAPSHOT_SHAPE)).await?;
+        let mut loaded = Loaded::empty(id);
+        if let Some(snapshot) = snapshot {
+            if let Some(opened) = self.open_snapshot::<A>(id, snapshot).await {
+                loaded = opened;
+            } else {
+                (_, events) = self.read::<A>(id, None).await?;
             }
         }
+        self.folded(loaded, events).await
     }
 
     /// The snapshot of this shape, if it is wanted, and the events since; all in one statement.

@@ -240,12 +240,6 @@ impl Writer<'_> {
              ) k",
             schema = self.schema,
         );
-        fn column<'n, V>(
-            notices: &'n [(&Fact, Notice<'_>)],
-            value: impl Fn(&'n Notice<'_>) -> V,
-        ) -> Vec<V> {
-            notices.iter().map(|(_, notice)| value(notice)).collect()
-        }
         let positions: Vec<i64> = notices.iter().map(|(fact, _)| fact.position.0).collect();
         let times: Vec<_> = notices.iter().map(|(fact, _)| fact.recorded_at).collect();
         let insert = sqlx::query(&sql)
@@ -262,6 +256,14 @@ impl Writer<'_> {
             .bind(column(notices, |notice| matches!(notice.audience, Audience::KeeperOf(_))));
         insert.execute(&mut *self.connection).await.map(drop)
     }
+}
+
+/// A value of each notice.
+fn column<'n, V>(
+    notices: &'n [(&Fact, Notice<'_>)],
+    value: impl Fn(&'n Notice<'_>) -> V,
+) -> Vec<V> {
+    notices.iter().map(|(_, notice)| value(notice)).collect()
 }
 
 /// Whose a content or session is that begins with the event.
