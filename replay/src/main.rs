@@ -1,6 +1,7 @@
 //! The auditor's and operator's command line. It reads the log and the tables; it cannot issue a
 //! command, for the crate that does is not among its dependencies.
 
+mod hide;
 mod keys;
 mod log;
 mod log_keys;
@@ -90,7 +91,7 @@ enum Verb {
         /// How the differences are written.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
-        /// Personal values, too.
+        /// Personal values, too; secrets are never shown.
         #[arg(long)]
         show_personal: bool,
     },

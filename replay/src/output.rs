@@ -20,9 +20,6 @@ pub const OLD: Style = AnsiColor::Red.on_default();
 /// What is of less interest.
 pub const FAINT: Style = Style::new().dimmed();
 
-/// What stands in place of a value that is personal.
-pub const HIDDEN: &str = "***";
-
 /// A text in a style.
 pub fn styled(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")

@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::Format;
-use crate::output::{HIDDEN, NEW, OLD, done, harmless, progress_bar, say, styled};
+use crate::hide::{HIDDEN, hidden, hide};
+use crate::output::{NEW, OLD, done, harmless, progress_bar, say, styled};
 
-/// What stands in place of a personal value that is not what it should be.
+/// What stands in place of a hidden value that is not what it should be.
 const HIDDEN_OTHER: &str = "*** (differs)";
 
 /// Whether all is well, or why that cannot be said.
@@ -65,8 +66,10 @@ pub async fn check(
     for (what, checked) in [("rows", rows), ("rows of notifications", notifications)] {
         match checked {
             Ok((position, mut differences)) => {
-                if !show_personal {
-                    differences.iter_mut().for_each(hide);
+                for difference in &mut differences {
+                    let Difference { expected, found, personal, secret, .. } = difference;
+                    let columns = hidden(personal, secret, show_personal);
+                    hide(columns, expected, found, HIDDEN_OTHER);
                 }
                 all.push(Ok(Checked { what, position, differences }));
             }
@@ -84,23 +87,6 @@ pub async fn check(
         checked.as_ref().is_ok_and(|checked| checked.differences.is_empty())
     };
     Ok(all.iter().all(is_well))
-}
-
-/// Puts something else in the place of values that are personal; two that differ still do.
-fn hide(Difference { expected, found, personal, .. }: &mut Difference) {
-    for column in *personal {
-        let differs = match (&expected, &found) {
-            (Some(expected), Some(found)) => expected.get(column) != found.get(column),
-            (Some(_), None) | (None, _) => false,
-        };
-        let hide = |row: &mut Option<Value>, instead: &str| {
-            if let Some(value) = row.as_mut().and_then(|row| row.get_mut(column)) {
-                *value = instead.into();
-            }
-        };
-        hide(expected, HIDDEN);
-        hide(found, if differs { HIDDEN_OTHER } else { HIDDEN });
-    }
 }
 
 fn text(checked: &Result<Checked, String>) -> String {
@@ -121,7 +107,8 @@ fn told(Difference { table, id, expected, found, .. }: &Difference) -> Vec<Strin
         return vec![format!("{table} {id} {what}")];
     };
     let told = |(column, has, wanted): (&String, &Value, &Value)| {
-        if has == HIDDEN_OTHER {
+        // Where one of them is missing, the other one is hidden.
+        if has == HIDDEN_OTHER || wanted == HIDDEN {
             return format!("{table} {id} {column} differs");
         }
         let [has, wanted] = [(OLD, has), (NEW, wanted)]
