@@ -3,8 +3,7 @@
 use std::error::Error;
 
 use orion_projections::{
-    CheckError, Difference, FactsError, NOTIFICATIONS, READ_MODEL, RebuildError,
-    check_notifications, checkpoint,
+    CheckError, Difference, FactsError, NOTIFICATIONS, READ_MODEL, check_notifications, checkpoint,
 };
 use orion_store::{MasterKeys, Position, Vault};
 use serde_json::{Value, json};
@@ -28,16 +27,6 @@ pub async fn resume(pool: &PgPool, projection: &str, format: Format) -> Outcome 
         format_args!("{projection} goes on after position {position}"),
         &json!({ "projection": projection, "position": position }),
     )
-}
-
-/// Tells of tables that show what the log does not have, as `check` does: this is a fault that was found, and
-/// no wrong use. Other errors stay what they are.
-pub fn fault(error: Box<dyn Error>, format: Format) -> Outcome {
-    let Some(RebuildError::Facts(fault @ FactsError::LogEnds { .. })) = error.downcast_ref() else {
-        return Err(error);
-    };
-    done(format, fault, &json!({ "fault": fault.to_string() }))?;
-    Ok(false)
 }
 
 /// What was compared.
