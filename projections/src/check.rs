@@ -28,8 +28,10 @@ pub struct Difference {
     pub expected: Option<Value>,
     /// What the table has.
     pub found: Option<Value>,
-    /// The columns with personal or secret values, in this and every row of the table.
+    /// The columns with personal values, in this and every row of the table.
     pub personal: &'static [&'static str],
+    /// Those with secrets.
+    pub secret: &'static [&'static str],
 }
 
 /// Why a check could not be done.
@@ -158,5 +160,5 @@ impl Visitor for Compare<'_> {
 fn difference<T: Table>(id: Uuid, expected: Option<&T>, found: Option<&T>) -> Difference {
     let json = |row: &T| serde_json::to_value(row).unwrap_or_default();
     let (expected, found) = (expected.map(json), found.map(json));
-    Difference { table: T::NAME, id, expected, found, personal: T::PERSONAL }
+    Difference { table: T::NAME, id, expected, found, personal: T::PERSONAL, secret: T::SECRET }
 }

@@ -22,6 +22,10 @@ pub struct Change {
     pub before: Option<Value>,
     /// The row after the event.
     pub after: Option<Value>,
+    /// The columns with personal values, in this and every row of the table.
+    pub personal: &'static [&'static str],
+    /// Those with secrets.
+    pub secret: &'static [&'static str],
 }
 
 /// What each fact of some streams changes, fact by fact; of every stream from its first event on.
@@ -65,7 +69,14 @@ impl Visitor for Step<'_> {
             let after = row.as_ref().map(json);
             rows.extend(row.map(|row| (id, row)));
             if before != after {
-                self.changes.push(Change { table: T::NAME, id, before, after });
+                self.changes.push(Change {
+                    table: T::NAME,
+                    id,
+                    before,
+                    after,
+                    personal: T::PERSONAL,
+                    secret: T::SECRET,
+                });
             }
         }
         Ok(())

@@ -20,8 +20,11 @@ pub trait Table:
     /// The columns in the order of the struct's fields, which are named like them.
     const COLUMNS: &'static [&'static str];
 
-    /// The columns with personal or secret values, which are shown only on request.
+    /// The columns with personal values, which are shown only on request.
     const PERSONAL: &'static [&'static str] = &[];
+
+    /// The columns with secrets, such as hashes of passwords, which are never shown.
+    const SECRET: &'static [&'static str] = &[];
 
     /// The primary key.
     fn id(&self) -> Uuid;

@@ -43,7 +43,8 @@ pub struct Options {
     /// At most so many.
     #[arg(long, value_parser = clap::value_parser!(i64).range(1..))]
     limit: Option<i64>,
-    /// Goes on with events as they come, until it is stopped.
+    /// Goes on with events as they come, until it is stopped; for programs with `--format ndjson`, as a JSON
+    /// array would have no end.
     #[arg(long)]
     follow: bool,
     /// How they are written.
@@ -207,8 +208,8 @@ fn row(event: &RecordedEvent) -> Vec<String> {
     vec![
         event.position.to_string(),
         time(event),
-        event.event_type.clone(),
-        format!("{}/{}", event.aggregate_type, event.aggregate_id),
+        harmless(&event.event_type),
+        format!("{}/{}", harmless(&event.aggregate_type), event.aggregate_id),
         harmless(actor(event)),
         styled(FAINT, &harmless(&event.redacted_payload().to_string())),
     ]

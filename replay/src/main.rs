@@ -1,6 +1,7 @@
 //! The auditor's and operator's command line. It reads the log and the tables; it cannot issue a
 //! command, for the crate that does is not among its dependencies.
 
+mod hide;
 mod keys;
 mod log;
 mod log_keys;
@@ -24,7 +25,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::keys::{MasterKeyError, MasterKeySettings};
 use self::log_keys::{LogKeyError, LogKeySettings};
-use self::output::Closed;
+use self::output::{Closed, harmless, say};
 
 /// A difference or fault was found.
 const FOUND: u8 = 1;
@@ -90,7 +91,7 @@ enum Verb {
         /// How the differences are written.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
-        /// Personal values, too.
+        /// Personal values, too; secrets are never shown.
         #[arg(long)]
         show_personal: bool,
     },
@@ -166,6 +167,9 @@ enum Verb {
         /// The log's public keys, as `/.well-known/orion-log-key` gives them; unset: those of the settings.
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
+        /// How what it proves is written.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
     },
 }
 
@@ -210,13 +214,16 @@ fn main() -> ExitCode {
 
 /// True when all is well.
 async fn run(args: Args) -> Result<bool, Box<dyn Error>> {
-    if let Verb::VerifyProof { file, key } = &args.verb {
+    if let Verb::VerifyProof { file, key, format } = &args.verb {
         let keys = args.log_keys.load(&args.data_dir, key.as_deref())?;
-        return seals::verify_proof(file, &keys);
+        return seals::verify_proof(file, &keys, *format);
     }
     if let Verb::Completions { shell } = args.verb {
         let mut command = Args::command();
-        clap_complete::generate(shell, &mut command, "orion-replay", &mut std::io::stdout());
+        // In memory first: the generator panics where it cannot write.
+        let mut completions = Vec::new();
+        clap_complete::generate(shell, &mut command, "orion-replay", &mut completions);
+        say(&String::from_utf8(completions)?)?;
         return Ok(true);
     }
     let interruption = interruption()?;
@@ -264,9 +271,7 @@ async fn perform(pool: &PgPool, args: Args) -> Result<bool, Box<dyn Error>> {
         Verb::Log(options) => log::log(pool, &options).await,
         Verb::Show(show) => show::show(pool, args.keys.load(&args.data_dir)?, &show).await,
         Verb::Rebuild { dry_run, format } => {
-            let masters = args.keys.load(&args.data_dir)?;
-            let rebuilt = rebuild::rebuild(pool, masters, dry_run, format).await;
-            rebuilt.or_else(|error| verbs::fault(error, format))
+            rebuild::rebuild(pool, args.keys.load(&args.data_dir)?, dry_run, format).await
         }
         Verb::Materialize(wanted) => {
             rebuild::materialize(pool, args.keys.load(&args.data_dir)?, wanted).await
@@ -317,5 +322,5 @@ fn line(error: &dyn Error) -> String {
         }
         source = cause.source();
     }
-    text.replace('\n', " ")
+    harmless(&text.replace('\n', " "))
 }

@@ -20,9 +20,6 @@ pub const OLD: Style = AnsiColor::Red.on_default();
 /// What is of less interest.
 pub const FAINT: Style = Style::new().dimmed();
 
-/// What stands in place of a value that is personal.
-pub const HIDDEN: &str = "***";
-
 /// A text in a style.
 pub fn styled(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")
@@ -56,14 +53,13 @@ pub fn done(format: Format, text: impl Display, json: &Value) -> Outcome {
 pub struct Closed;
 
 /// A text of the log for people: characters that a terminal obeys are written as escapes, so that no text can
-/// change what stands around it.
+/// change what stands around it, or the order in which it is read.
 pub fn harmless(text: &str) -> String {
-    let written = |character: char| {
-        if character.is_control() {
-            character.escape_default().to_string()
-        } else {
-            character.to_string()
-        }
+    let written = |character: char| match character {
+        // Line separators, and what turns the direction of writing.
+        '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => character.escape_default().to_string(),
+        _ if character.is_control() => character.escape_default().to_string(),
+        _ => character.to_string(),
     };
     text.chars().map(written).collect()
 }
@@ -118,5 +114,12 @@ mod tests {
             harmless("a\u{1b}[1A\u{1b}[2K\r\n\u{9b}31m\u{7f}é"),
             r"a\u{1b}[1A\u{1b}[2K\r\n\u{9b}31m\u{7f}é"
         );
+    }
+
+    #[test]
+    fn no_text_can_turn_the_direction_of_writing() {
+        for character in ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}') {
+            assert_eq!(harmless(&character.to_string()), character.escape_default().to_string());
+        }
     }
 }

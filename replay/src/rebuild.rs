@@ -1,8 +1,11 @@
 //! Computing tables anew: those that are served, or as they were.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 
-use orion_projections::{NOTIFICATIONS, READ_MODEL, Rebuilt, checkpoint, rebuild_notifications};
+use orion_projections::{
+    FactsError, NOTIFICATIONS, READ_MODEL, RebuildError, Rebuilt, checkpoint, rebuild_notifications,
+};
 use orion_store::{MasterKeys, Position, Vault, log};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -12,36 +15,61 @@ use crate::moment::Moment;
 use crate::output::{columns, done, progress_bar, say};
 use crate::verbs::Outcome;
 
-/// Mends the rows that differ from the log; with `dry_run` only says which tables have some.
+/// Mends the rows that differ from the log; with `dry_run` only says which tables have some. Tables that show
+/// what the log does not have are a fault that is found, and no wrong use.
 pub async fn rebuild(pool: &PgPool, masters: MasterKeys, dry_run: bool, format: Format) -> Outcome {
     let vault = Vault::of(pool.clone(), masters);
+    let mut all = Vec::new();
+    let ended = rebuild_all(pool, &vault, dry_run, format, &mut all).await;
+    // Also where it ended with an error: what was mended before stays mended.
+    if format == Format::Json && !all.is_empty() {
+        let all: Value = all.iter().map(|one| as_json(one, dry_run)).collect();
+        say(&format!("{all:#}\n"))?;
+    }
+    ended?;
+    let is_well =
+        |one: &Result<Told, String>| one.as_ref().is_ok_and(|told| !dry_run || told.total == 0);
+    Ok(all.iter().all(is_well))
+}
+
+/// Rebuilds the tables, then the notifications, if the tables have no fault. People are told of each at once.
+async fn rebuild_all(
+    pool: &PgPool,
+    vault: &Vault,
+    dry_run: bool,
+    format: Format,
+    all: &mut Vec<Result<Told, String>>,
+) -> Result<(), Box<dyn Error>> {
     let shown = checkpoint(pool, READ_MODEL).await?.position;
     // Empty tables are filled to the head.
     let until = if shown == Position::START { log::head(pool).await? } else { shown };
     let bar = progress_bar(until.0.unsigned_abs());
-    let tables = orion_projections::rebuild(pool, &vault, dry_run, &|events| bar.inc(events)).await;
+    let tables = orion_projections::rebuild(pool, vault, dry_run, &|events| bar.inc(events)).await;
     bar.finish_and_clear();
-    let tables = told("rows", tables?);
-    if format == Format::Text {
-        // At once: the notifications may fail after the tables were mended.
-        say(&text(&tables, dry_run))?;
+    let tables = told("rows", tables)?;
+    tell(&tables, dry_run, format)?;
+    let is_fault = tables.is_err();
+    all.push(tables);
+    if is_fault {
+        return Ok(());
     }
 
     let told_of = checkpoint(pool, NOTIFICATIONS).await?.position;
     let bar = progress_bar(told_of.0.unsigned_abs());
     let notifications =
-        rebuild_notifications(pool, &vault, dry_run, &|events| bar.inc(events)).await;
+        rebuild_notifications(pool, vault, dry_run, &|events| bar.inc(events)).await;
     bar.finish_and_clear();
-    let notifications = told("rows of notifications", notifications?);
-    let is_well = tables.total == 0 && notifications.total == 0;
+    let notifications = told("rows of notifications", notifications)?;
+    tell(&notifications, dry_run, format)?;
+    all.push(notifications);
+    Ok(())
+}
+
+fn tell(told: &Result<Told, String>, dry_run: bool, format: Format) -> Result<(), Box<dyn Error>> {
     match format {
-        Format::Text => say(&text(&notifications, dry_run))?,
-        Format::Json => {
-            let all = json!([as_json(&tables, dry_run), as_json(&notifications, dry_run)]);
-            say(&format!("{all:#}\n"))?;
-        }
+        Format::Text => say(&text(told, dry_run)),
+        Format::Json => Ok(()),
     }
-    Ok(!dry_run || is_well)
 }
 
 /// What a rebuild found.
@@ -53,20 +81,39 @@ struct Told {
     total: u64,
 }
 
-fn told(what: &'static str, Rebuilt { position, mut differing }: Rebuilt) -> Told {
+/// What was found, or the fault.
+fn told(
+    what: &'static str,
+    rebuilt: Result<Rebuilt, RebuildError>,
+) -> Result<Result<Told, String>, RebuildError> {
+    let Rebuilt { position, mut differing } = match rebuilt {
+        Ok(rebuilt) => rebuilt,
+        Err(RebuildError::Facts(fault @ (FactsError::LogEnds { .. } | FactsError::Gap { .. }))) => {
+            return Ok(Err(fault.to_string()));
+        }
+        Err(error) => return Err(error),
+    };
     differing.retain(|(_, rows)| *rows > 0);
     let total = differing.iter().map(|(_, rows)| rows).sum();
-    Told { what, position, differing, total }
+    Ok(Ok(Told { what, position, differing, total }))
 }
 
-fn text(Told { what, position, differing, total }: &Told, dry_run: bool) -> String {
+fn text(told: &Result<Told, String>, dry_run: bool) -> String {
+    let Told { what, position, differing, total } = match told {
+        Ok(told) => told,
+        Err(fault) => return format!("{fault}\n"),
+    };
     let line = |(table, rows): &(&str, u64)| vec![(*table).to_owned(), rows.to_string()];
     let tables = columns(&differing.iter().map(line).collect::<Vec<_>>());
     let done = if dry_run { "differ from the log" } else { "were mended" };
     format!("{tables}{total} {what} {done} at position {position}\n")
 }
 
-fn as_json(Told { what, position, differing, total }: &Told, dry_run: bool) -> Value {
+fn as_json(told: &Result<Told, String>, dry_run: bool) -> Value {
+    let Told { what, position, differing, total } = match told {
+        Ok(told) => told,
+        Err(fault) => return json!({ "fault": fault }),
+    };
     let tables: BTreeMap<_, _> = differing.iter().copied().collect();
     json!({
         "compared": what, "position": position, "mended": !dry_run, "rows": total,

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::Format;
-use crate::output::{harmless, progress_bar, say};
+use crate::output::{done, harmless, progress_bar, say};
 use crate::verbs::Outcome;
 
 /// Recomputes the tree, and says what is not as it was signed.
@@ -24,8 +24,8 @@ pub async fn verify(
     let kept = match kept.map(|path| open_kept(path, &keys)).transpose() {
         Ok(kept) => kept,
         Err(error) if error.is::<CheckpointError>() => {
-            say(&format!("the checkpoint kept elsewhere: {error}\n"))?;
-            return Ok(false);
+            let fault = format!("the checkpoint kept elsewhere: {error}");
+            return found(format, &fault);
         }
         Err(error) => return Err(error),
     };
@@ -53,6 +53,12 @@ pub async fn verify(
     Ok(verdict.faults.is_empty())
 }
 
+/// Tells of a fault because of which there is nothing else to tell.
+fn found(format: Format, fault: &str) -> Outcome {
+    done(format, harmless(fault), &json!({ "fault": fault }))?;
+    Ok(false)
+}
+
 /// Reads a checkpoint that was kept elsewhere.
 fn open_kept(path: &Path, keys: &[LogPublicKey]) -> Result<Checkpoint, Box<dyn Error>> {
     let note = std::fs::read_to_string(path)
@@ -65,7 +71,7 @@ fn text(verdict: &Verdict, has_kept: bool) -> String {
     let mut text = String::new();
     for fault in faults {
         // Writing to a string does not fail.
-        let _ = writeln!(text, "{fault}");
+        let _ = writeln!(text, "{}", harmless(&fault.to_string()));
     }
     if *untold > 0 {
         let _ = writeln!(text, "and {untold} more");
@@ -109,7 +115,7 @@ fn as_json(Verdict { head, sealed, unsealed, seals, faults, untold }: &Verdict) 
     })
 }
 
-/// Prints the proof of an event.
+/// Prints the proof of an event. What is wrong stands elsewhere: the proof is written into a file.
 pub async fn prove(pool: &PgPool, keys: &[LogPublicKey], position: i64) -> Outcome {
     match orion_store::seal::prove(pool, keys, Position(position)).await {
         Ok(proof) => {
@@ -117,7 +123,7 @@ pub async fn prove(pool: &PgPool, keys: &[LogPublicKey], position: i64) -> Outco
             Ok(true)
         }
         Err(error) if error.is_fault() => {
-            say(&format!("{error}\n"))?;
+            eprintln!("orion-replay: {}", crate::line(&error));
             Ok(false)
         }
         Err(error) => Err(error.into()),
@@ -125,36 +131,38 @@ pub async fn prove(pool: &PgPool, keys: &[LogPublicKey], position: i64) -> Outco
 }
 
 /// Checks a proof, and says what it proves.
-pub fn verify_proof(file: &Path, keys: &[LogPublicKey]) -> Outcome {
+pub fn verify_proof(file: &Path, keys: &[LogPublicKey], format: Format) -> Outcome {
     let bytes = std::fs::read(file)
         .map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
     let proved = Proof::parse(&String::from_utf8_lossy(&bytes))
         .and_then(|proof| proof.verify(keys).map(|checkpoint| (proof.event, checkpoint)));
     let (event, checkpoint) = match proved {
         Ok(proved) => proved,
-        Err(error) => {
-            say(&format!("not proved: {error}\n"))?;
-            return Ok(false);
-        }
+        Err(error) => return found(format, &format!("not proved: {error}")),
     };
     let recorded_at = event.recorded_at().map(|time| time.to_string()).unwrap_or_default();
-    say(&format!(
+    let text = format!(
         "proved       position {} of the log\n\
          event        {} version {}, number {} of {} {}\n\
          recorded     {recorded_at}\n\
          payload      {}\n\
          metadata     {}\n\
-         checkpoint   size {}, root {}\n",
+         checkpoint   size {}, root {}",
         event.position,
-        event.event_type,
-        event.event_version,
+        harmless(&event.event_type),
+        harmless(&event.event_version),
         event.sequence,
-        event.aggregate_type,
+        harmless(&event.aggregate_type),
         event.aggregate_id,
         harmless(&event.payload),
         harmless(&event.metadata),
         checkpoint.size,
         checkpoint.root_text(),
-    ))?;
-    Ok(true)
+    );
+    // The event as the proof has it: payload and metadata byte by byte, as they were hashed.
+    let json = json!({
+        "event": event,
+        "checkpoint": { "size": checkpoint.size, "root": checkpoint.root_text() },
+    });
+    done(format, text, &json)
 }

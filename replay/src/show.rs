@@ -10,11 +10,12 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::Format;
+use crate::hide::{hidden, hide};
 use crate::moment::Moment;
-use crate::output::{FAINT, HIDDEN, NEW, OLD, TITLE, columns, harmless, say, styled};
+use crate::output::{FAINT, NEW, OLD, TITLE, columns, harmless, say, styled};
 use crate::verbs::Outcome;
 
-/// The same where it was another before.
+/// What stands in place of a hidden value that was another before.
 const HIDDEN_CHANGED: &str = "*** (changed)";
 
 /// What is asked of an aggregate.
@@ -30,7 +31,7 @@ pub struct Show {
     /// What each event changed.
     #[arg(long)]
     diff: bool,
-    /// Personal values, too.
+    /// Personal values, too; secrets are never shown.
     #[arg(long = "show-personal")]
     is_personal_shown: bool,
     /// How it is written.
@@ -65,7 +66,7 @@ pub async fn show(pool: &PgPool, masters: MasterKeys, show: &Show) -> Outcome {
     Ok(true)
 }
 
-/// Reads a stream; values of rows that are personal are hidden unless they are to be shown.
+/// Reads a stream; secrets in rows are hidden, and personal values unless they are to be shown.
 async fn steps(
     vault: &Vault,
     events: Vec<RecordedEvent>,
@@ -73,50 +74,19 @@ async fn steps(
 ) -> Result<Vec<Step>, Box<dyn Error>> {
     let ring = vault.ring(&events).await?;
     let mut facts: Vec<Fact> = Vec::new();
-    let mut erased: Vec<Fact> = Vec::new();
     for event in &events {
         let told = |error| format!("position {}: {error}", event.position);
         facts.push(ring.read(event).map_err(told)?);
-        erased.push(ring.read_erased(event).map_err(told)?);
     }
     let mut changed = changes(&facts).await;
     // How far the read model is in a stream tells nothing of the aggregate.
     for changes in &mut changed {
         changes.retain(|change| change.table != "projection.streams");
     }
-    if !show_personal {
-        // A value that would not be there if the person were erased is personal.
-        for (changes, erased) in changed.iter_mut().zip(changes(&erased).await) {
-            hide(changes, &erased);
-        }
+    for Change { before, after, personal, secret, .. } in changed.iter_mut().flatten() {
+        hide(hidden(personal, secret, show_personal), before, after, HIDDEN_CHANGED);
     }
     Ok(events.into_iter().zip(changed).map(|(event, changes)| Step { event, changes }).collect())
-}
-
-fn hide(changes: &mut [Change], erased: &[Change]) {
-    for change in changes {
-        let twin = erased.iter().find(|twin| (twin.table, twin.id) == (change.table, change.id));
-        let was = change.before.clone();
-        hide_row(&mut change.before, twin.and_then(|twin| twin.before.as_ref()), |_, _| HIDDEN);
-        hide_row(&mut change.after, twin.and_then(|twin| twin.after.as_ref()), |column, value| {
-            match was.as_ref().and_then(|was| was.get(column)) {
-                Some(was) if was != value => HIDDEN_CHANGED,
-                Some(_) | None => HIDDEN,
-            }
-        });
-    }
-}
-
-fn hide_row(
-    row: &mut Option<Value>,
-    erased: Option<&Value>,
-    instead: impl Fn(&str, &Value) -> &'static str,
-) {
-    for (column, value) in row.iter_mut().filter_map(Value::as_object_mut).flatten() {
-        if erased.and_then(|erased| erased.get(column)) != Some(value) {
-            *value = instead(column, value).into();
-        }
-    }
 }
 
 /// The rows after the last step, by table and key.
@@ -133,7 +103,7 @@ fn rows(steps: &[Step]) -> BTreeMap<(&'static str, Uuid), &Map<String, Value>> {
 }
 
 fn text(show: &Show, until: Position, steps: &[Step]) -> String {
-    let title = format!("{} {} at position {until}", show.aggregate, show.id);
+    let title = format!("{} {} at position {until}", harmless(&show.aggregate), show.id);
     let mut lines = vec![styled(TITLE, &title)];
     for ((table, id), row) in rows(steps) {
         lines.extend([String::new(), styled(TITLE, &format!("{table} {id}"))]);
@@ -159,13 +129,13 @@ fn line(event: &RecordedEvent) -> Vec<String> {
     vec![
         event.position.to_string(),
         event.recorded_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-        event.event_type.clone(),
+        harmless(&event.event_type),
         harmless(event.metadata.get("actor").map_or("", String::as_str)),
     ]
 }
 
 /// What a change did, column by column.
-fn diff(Change { table, id, before, after }: &Change) -> Vec<String> {
+fn diff(Change { table, id, before, after, .. }: &Change) -> Vec<String> {
     let row = format!("{table} {id}");
     let title = match (before, after) {
         (None, _) => styled(NEW, &format!("+ {row}")),

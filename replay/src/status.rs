@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::Format;
-use crate::output::say;
+use crate::output::{harmless, say};
 use crate::verbs::Outcome;
 
 /// A projection's place in the log.
@@ -75,7 +75,7 @@ fn as_text(
             format!("lag         {lag}"),
             format!("status      {status}"),
         ]);
-        lines.extend(error.as_ref().map(|error| format!("error       {error}")));
+        lines.extend(error.as_ref().map(|error| format!("error       {}", harmless(error))));
         lines.extend(fault.as_ref().map(|fault| format!("fault       {fault}")));
     }
     let leftover = leftover.map(|schema| {

@@ -9,7 +9,7 @@ use async_compression::tokio::bufread::ZstdDecoder;
 use async_compression::tokio::write::ZstdEncoder;
 use clap::ValueEnum;
 use orion_store::seal::LogPublicKey;
-use orion_store::transfer::{self, Importer};
+use orion_store::transfer::{self, ExportError, ImportError, Importer};
 use orion_store::{MasterKeys, log};
 use serde_json::json;
 use sqlx::PgPool;
@@ -92,10 +92,18 @@ pub async fn export(pool: &PgPool, export: &Export) -> Outcome {
         }
     };
     bar.finish_and_clear();
-    let exported = exported.map_err(|error| of_file(&export.file, error))?;
-    part.finish(output).await?;
+    let exported = exported.map_err(|error| {
+        let is_of_keys = matches!(error, ExportError::WriteKeys(_));
+        of_file(export.keys.as_ref().filter(|_| is_of_keys).unwrap_or(&export.file), error)
+    })?;
+    // Both or none get their names, the keys first: events that can be seen have their keys.
+    let mut parts = Vec::new();
     if let Some((part, output)) = keys {
-        part.finish(output).await?;
+        parts.push(part.written(output).await?);
+    }
+    parts.push(part.written(output).await?);
+    for part in parts {
+        part.name().await?;
     }
     done(
         export.format,
@@ -130,7 +138,13 @@ pub async fn import(
     let importer = Importer { masters, keys, log_keys, must_be_signed: import.key.is_some() };
     let imported = transfer::import(pool, &mut input, importer).await;
     bar.finish_and_clear();
-    let imported = imported.map_err(|error| of_file(&import.file, error))?;
+    let imported = imported.map_err(|error| {
+        let is_of_keys = matches!(
+            error,
+            ImportError::ReadKeys(_) | ImportError::Key { .. } | ImportError::ForeignKey { .. }
+        );
+        of_file(import.keys.as_ref().filter(|_| is_of_keys).unwrap_or(&import.file), error)
+    })?;
     let signed = match imported.signed {
         Some(size) => format!("the first {size}"),
         None => "not verified: no checkpoint came with it, or no public key is known".to_owned(),
@@ -187,11 +201,18 @@ impl Part {
         Ok((Self { path: path.to_owned(), part }, file))
     }
 
-    async fn finish(self, mut output: BufWriter<File>) -> Result<(), String> {
+    /// Waits until all of it is on the disk.
+    async fn written(self, mut output: BufWriter<File>) -> Result<Self, String> {
         let failed = |error| of_file(&self.path, error);
         output.flush().await.map_err(failed)?;
         output.get_ref().sync_all().await.map_err(failed)?;
-        tokio::fs::rename(&self.part, &self.path).await.map_err(failed)
+        Ok(self)
+    }
+
+    /// Gives it its name.
+    async fn name(self) -> Result<(), String> {
+        let renamed = tokio::fs::rename(&self.part, &self.path).await;
+        renamed.map_err(|error| of_file(&self.path, error))
     }
 }
 

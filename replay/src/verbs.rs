@@ -3,17 +3,17 @@
 use std::error::Error;
 
 use orion_projections::{
-    CheckError, Difference, FactsError, NOTIFICATIONS, READ_MODEL, RebuildError,
-    check_notifications, checkpoint,
+    CheckError, Difference, FactsError, NOTIFICATIONS, READ_MODEL, check_notifications, checkpoint,
 };
 use orion_store::{MasterKeys, Position, Vault};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::Format;
-use crate::output::{HIDDEN, NEW, OLD, done, harmless, progress_bar, say, styled};
+use crate::hide::{HIDDEN, hidden, hide};
+use crate::output::{NEW, OLD, done, harmless, progress_bar, say, styled};
 
-/// What stands in place of a personal value that is not what it should be.
+/// What stands in place of a hidden value that is not what it should be.
 const HIDDEN_OTHER: &str = "*** (differs)";
 
 /// Whether all is well, or why that cannot be said.
@@ -27,18 +27,6 @@ pub async fn resume(pool: &PgPool, projection: &str, format: Format) -> Outcome 
         format_args!("{projection} goes on after position {position}"),
         &json!({ "projection": projection, "position": position }),
     )
-}
-
-/// Tells of tables that show what the log does not have, as `check` does, and of a log with gaps: these are faults
-/// that were found, and no wrong use. Other errors stay what they are.
-pub fn fault(error: Box<dyn Error>, format: Format) -> Outcome {
-    let Some(RebuildError::Facts(fault @ (FactsError::LogEnds { .. } | FactsError::Gap { .. }))) =
-        error.downcast_ref()
-    else {
-        return Err(error);
-    };
-    done(format, fault, &json!({ "fault": fault.to_string() }))?;
-    Ok(false)
 }
 
 /// What was compared.
@@ -67,12 +55,16 @@ pub async fn check(
     for (what, checked) in [("rows", rows), ("rows of notifications", notifications)] {
         match checked {
             Ok((position, mut differences)) => {
-                if !show_personal {
-                    differences.iter_mut().for_each(hide);
+                for difference in &mut differences {
+                    let Difference { expected, found, personal, secret, .. } = difference;
+                    let columns = hidden(personal, secret, show_personal);
+                    hide(columns, expected, found, HIDDEN_OTHER);
                 }
                 all.push(Ok(Checked { what, position, differences }));
             }
-            Err(CheckError::Facts(fault @ FactsError::LogEnds { .. })) => {
+            Err(CheckError::Facts(
+                fault @ (FactsError::LogEnds { .. } | FactsError::Gap { .. }),
+            )) => {
                 all.push(Err(fault.to_string()));
             }
             Err(error) => return Err(error.into()),
@@ -86,23 +78,6 @@ pub async fn check(
         checked.as_ref().is_ok_and(|checked| checked.differences.is_empty())
     };
     Ok(all.iter().all(is_well))
-}
-
-/// Puts something else in the place of values that are personal; two that differ still do.
-fn hide(Difference { expected, found, personal, .. }: &mut Difference) {
-    for column in *personal {
-        let differs = match (&expected, &found) {
-            (Some(expected), Some(found)) => expected.get(column) != found.get(column),
-            (Some(_), None) | (None, _) => false,
-        };
-        let hide = |row: &mut Option<Value>, instead: &str| {
-            if let Some(value) = row.as_mut().and_then(|row| row.get_mut(column)) {
-                *value = instead.into();
-            }
-        };
-        hide(expected, HIDDEN);
-        hide(found, if differs { HIDDEN_OTHER } else { HIDDEN });
-    }
 }
 
 fn text(checked: &Result<Checked, String>) -> String {
@@ -123,7 +98,8 @@ fn told(Difference { table, id, expected, found, .. }: &Difference) -> Vec<Strin
         return vec![format!("{table} {id} {what}")];
     };
     let told = |(column, has, wanted): (&String, &Value, &Value)| {
-        if has == HIDDEN_OTHER {
+        // Where one of them is missing, the other one is hidden.
+        if has == HIDDEN_OTHER || wanted == HIDDEN {
             return format!("{table} {id} {column} differs");
         }
         let [has, wanted] = [(OLD, has), (NEW, wanted)]

@@ -2,6 +2,7 @@
 //! running or not.
 
 use std::path::Path;
+use std::time::Duration;
 
 use sqlx::PgPool;
 
@@ -10,6 +11,9 @@ use crate::embedded::{Embedded, EmbeddedError};
 
 /// The connections of one command.
 const POOL: u32 = 8;
+
+/// How long its connections may take to end.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
 /// An open database, with the PostgreSQL that was started for it.
 #[derive(Debug)]
@@ -106,7 +110,8 @@ pub async fn create_database(
 impl Database {
     /// Leaves everything as it was found.
     pub async fn close(self) -> Result<(), EmbeddedError> {
-        self.pool.close().await;
+        // A statement that was given up may still wait for a lock; its connection is not waited for.
+        let _ = tokio::time::timeout(CLOSE_WITHIN, self.pool.close()).await;
         match self.started {
             Some(started) => started.stop().await,
             None => Ok(()),

@@ -62,7 +62,7 @@ pub async fn check_notifications(
             sqlx::query_as(&sql).fetch_all(&mut *snapshot).await?;
         let differs = |(id, expected, found)| {
             let personal = &PERSONAL;
-            Difference { table: living, id, expected, found, personal }
+            Difference { table: living, id, expected, found, personal, secret: &[] }
         };
         differences.extend(rows.into_iter().map(differs));
     }

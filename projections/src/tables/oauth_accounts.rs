@@ -39,8 +39,8 @@ row! {
 impl Table for OAuthAccountRow {
     const NAME: &'static str = Self::TABLE;
     const COLUMNS: &'static [&'static str] = Self::COLUMNS;
-    const PERSONAL: &'static [&'static str] =
-        &["provider_user_id", "provider_email", "access_token", "refresh_token"];
+    const PERSONAL: &'static [&'static str] = &["provider_user_id", "provider_email"];
+    const SECRET: &'static [&'static str] = &["access_token", "refresh_token"];
 
     fn id(&self) -> Uuid {
         self.id

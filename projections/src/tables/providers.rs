@@ -29,7 +29,7 @@ row! {
 impl Table for ProviderRow {
     const NAME: &'static str = Self::TABLE;
     const COLUMNS: &'static [&'static str] = Self::COLUMNS;
-    const PERSONAL: &'static [&'static str] = &["config"];
+    const SECRET: &'static [&'static str] = &["config"];
 
     fn id(&self) -> Uuid {
         self.id

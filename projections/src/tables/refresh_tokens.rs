@@ -51,7 +51,7 @@ impl RefreshTokenRow {
 impl Table for RefreshTokenRow {
     const NAME: &'static str = Self::TABLE;
     const COLUMNS: &'static [&'static str] = Self::COLUMNS;
-    const PERSONAL: &'static [&'static str] = &["token_hash"];
+    const SECRET: &'static [&'static str] = &["token_hash"];
 
     fn id(&self) -> Uuid {
         self.id

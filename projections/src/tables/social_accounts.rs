@@ -32,7 +32,8 @@ row! {
 impl Table for SocialAccountRow {
     const NAME: &'static str = Self::TABLE;
     const COLUMNS: &'static [&'static str] = Self::COLUMNS;
-    const PERSONAL: &'static [&'static str] = &["display_name", "credentials"];
+    const PERSONAL: &'static [&'static str] = &["display_name"];
+    const SECRET: &'static [&'static str] = &["credentials"];
 
     fn id(&self) -> Uuid {
         self.id

@@ -52,16 +52,9 @@ row! {
 impl Table for UserRow {
     const NAME: &'static str = Self::TABLE;
     const COLUMNS: &'static [&'static str] = Self::COLUMNS;
-    const PERSONAL: &'static [&'static str] = &[
-        "email",
-        "password_hash",
-        "name",
-        "avatar_url",
-        "bio",
-        "first_name",
-        "last_name",
-        "username",
-    ];
+    const PERSONAL: &'static [&'static str] =
+        &["email", "name", "avatar_url", "bio", "first_name", "last_name", "username"];
+    const SECRET: &'static [&'static str] = &["password_hash"];
 
     fn id(&self) -> Uuid {
         self.id

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use sqlx::postgres::PgPoolOptions;
 use uuid::Uuid;
 
+use crate::show::with_secrets;
 use crate::world::{World, score_after};
 
 #[tokio::test]
@@ -87,6 +88,35 @@ async fn personal_values_are_shown_only_on_request() {
             format!("orion.users {user} name: \"Eve\" should be \"Ada\""),
         ]
     );
+}
+
+#[tokio::test]
+async fn secrets_are_hidden_also_from_who_asks_for_personal_values() {
+    let world = World::new().await;
+    let user = Uuid::now_v7();
+    world.of_user(user, 0, &with_secrets()).await;
+    assert!(world.project().await);
+    world.spoil("UPDATE orion.users SET password_hash = 'hash-eve', name = 'Eve'").await;
+    world
+        .spoil("UPDATE orion.oauth_accounts SET access_token = 'access-2', refresh_token = NULL")
+        .await;
+    let text = world.orion_replay(["check", "--show-personal"]).exits(1).await;
+    let json = ["check", "--show-personal", "--format", "json"];
+    let json = world.orion_replay(json).exits(1).await;
+    for said in [&text, &json] {
+        for secret in ["hash-", "access-1", "access-2", "refresh-1"] {
+            assert!(!said.contains(secret), "{secret} in {said}");
+        }
+    }
+    for told in
+        ["password_hash differs", "access_token differs", "refresh_token differs", "\"Eve\""]
+    {
+        assert!(text.contains(told), "{told} not in {text}");
+    }
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let rows = json[0]["differences"].as_array().unwrap();
+    let accounts = rows.iter().find(|row| row["table"] == "orion.oauth_accounts").unwrap();
+    assert_eq!(accounts["columns"], json!(["access_token", "refresh_token"]));
 }
 
 #[tokio::test]

@@ -62,14 +62,20 @@ impl Program {
     /// Runs it to its end, which must have this status. Gives stdout if that is good or a fault,
     /// stderr if it is neither; the other of the two must be empty.
     pub async fn exits(mut self, status: i32) -> String {
+        let (stdout, stderr) = self.ends(status).await;
+        let (said, silent) = if status == 2 { (stderr, stdout) } else { (stdout, stderr) };
+        assert_eq!(silent, "", "beside: {said}");
+        said
+    }
+
+    /// Runs it to its end, which must have this status. Gives stdout and stderr.
+    pub async fn ends(&mut self, status: i32) -> (String, String) {
         let ended = tokio::time::timeout(PATIENCE, self.0.output()).await;
         let output = ended.expect("the program does not end").unwrap();
         let stdout = String::from_utf8(output.stdout).unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
-        let seen = format!("stdout: {stdout}\nstderr: {stderr}");
-        assert_eq!(output.status.code(), Some(status), "{seen}");
-        let (said, silent) = if status == 2 { (stderr, stdout) } else { (stdout, stderr) };
-        assert_eq!(silent, "", "{seen}");
-        said
+        let code = output.status.code();
+        assert_eq!(code, Some(status), "stdout: {stdout}\nstderr: {stderr}");
+        (stdout, stderr)
     }
 }

@@ -27,14 +27,13 @@ impl Stranger {
         self.folder.path().join(name)
     }
 
-    /// The program of the documentation, which shares nothing with Orion; where there is no Python it is not asked.
+    /// The program of the documentation, which shares nothing with Orion.
     async fn assert_python_agrees(&self, is_good: bool) {
         let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/proofs/verify_proof.py");
         let mut python = Command::new("python3");
         python.arg("-B").arg(program).arg(self.path("proof.json")).arg(self.path("key.txt"));
-        if let Ok(ended) = python.output().await {
-            assert_eq!(ended.status.code(), Some(i32::from(!is_good)), "{ended:?}");
-        }
+        let ended = python.output().await.expect("python3 is installed");
+        assert_eq!(ended.status.code(), Some(i32::from(!is_good)), "{ended:?}");
     }
 
     /// The verb, with neither a database nor a setting.
@@ -65,6 +64,19 @@ async fn every_event_is_proved() {
         assert!(said.contains("\ncheckpoint   size 5, root "), "{said}");
         stranger.assert_python_agrees(true).await;
     }
+    // Programs get the event as it is in the proof.
+    let proof = world.orion_replay(["prove", "2"]).exits(0).await;
+    let mut program = stranger.verify(&proof);
+    program.add(["--format", "json"]);
+    let said: Value = serde_json::from_str(&program.exits(0).await).unwrap();
+    let in_proof: Value = serde_json::from_str(&proof).unwrap();
+    assert_eq!(said["event"], in_proof["event"]);
+    assert_eq!(said["checkpoint"]["size"], 5);
+    let mut program = stranger.verify("{}");
+    program.add(["--format", "json"]);
+    let said: Value = serde_json::from_str(&program.exits(1).await).unwrap();
+    let fault = "not proved: the file is not a proof of format orion-proof/1";
+    assert_eq!(said, json!({ "fault": fault }));
     // Neither program believes a changed one.
     let proof = world.orion_replay(["prove", "2"]).exits(0).await;
     stranger.verify(&proof.replace("0.25", "0.26")).exits(1).await;
@@ -159,15 +171,22 @@ async fn what_cannot_be_proved_is_told() {
     }
     world.tamper("UPDATE events SET metadata = '{}' WHERE position = 1").await;
     assert_eq!(
-        world.orion_replay(["prove", "1"]).exits(1).await,
-        "position 1: the event is not the one that was sealed\n"
+        cannot_prove(world.orion_replay(["prove", "1"])).await,
+        "orion-replay: position 1: the event is not the one that was sealed\n"
     );
     let forged = "INSERT INTO seals SELECT 99, root, checkpoint FROM seals";
     world.tamper(forged).await;
-    let row = "the newest checkpoint, in the row of seals with size 99: its row says another size or root\n";
-    assert_eq!(world.orion_replay(["prove", "2"]).exits(1).await, row);
+    let row = "orion-replay: the newest checkpoint, in the row of seals with size 99: its row says another size or root\n";
+    assert_eq!(cannot_prove(world.orion_replay(["prove", "2"])).await, row);
     let without_keys = world.orion_replay(["prove", "2"]).without("ORION_LOG_KEY");
-    assert_eq!(without_keys.exits(1).await, row);
+    assert_eq!(cannot_prove(without_keys).await, row);
+}
+
+/// What stands beside the proof, of which there is nothing: it is written into a file.
+async fn cannot_prove(mut program: Program) -> String {
+    let (proof, told) = program.ends(1).await;
+    assert_eq!(proof, "");
+    told
 }
 
 /// Hashes that are wrong prove nothing, and accuse no event.
@@ -176,7 +195,9 @@ async fn a_damaged_tree_accuses_no_event() {
     let (world, _) = World::with_trend(300).await;
     world.seal().await;
     let says = async |position: &str, status: i32, start: &str| {
-        let said = world.orion_replay(["prove", position]).exits(status).await;
+        let (proof, told) = world.orion_replay(["prove", position]).ends(status).await;
+        let said = if status == 0 { proof } else { told };
+        let said = said.strip_prefix("orion-replay: ").unwrap_or(&said);
         assert!(said.starts_with(start), "{position}: {said}");
     };
     let change = "UPDATE seal_tiles SET hashes = sha256('x') || substr(hashes, 33) WHERE ";

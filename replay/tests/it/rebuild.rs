@@ -36,7 +36,36 @@ async fn a_log_that_ends_before_the_tables_is_a_fault() {
     }
     let said = world.orion_replay(["rebuild", "--format", "json"]).exits(1).await;
     let said: Value = serde_json::from_str(&said).unwrap();
-    assert_eq!(said, json!({ "fault": told }));
+    assert_eq!(said, json!([{ "fault": told }]));
+}
+
+/// The tables are mended before the notifications are looked at.
+#[tokio::test]
+async fn what_was_mended_before_a_fault_is_told() {
+    let (world, _) = World::with_trend(2).await;
+    assert!(world.project_notifications().await);
+    world.spoil("UPDATE orion.trends SET score = 1").await;
+    let ahead = "UPDATE projection.checkpoints SET position = 9 WHERE name = 'notifications'";
+    world.spoil(ahead).await;
+    let fault = "the log ends at 2, before the projection's position 9";
+    let said = world.orion_replay(["rebuild", "--format", "json"]).exits(1).await;
+    let said: Value = serde_json::from_str(&said).unwrap();
+    let mended = json!({
+        "compared": "rows", "position": 2, "mended": true, "rows": 1, "tables": { "orion.trends": 1 },
+    });
+    assert_eq!(said, json!([mended, { "fault": fault }]));
+    let said = world.orion_replay(["rebuild"]).exits(1).await;
+    assert_eq!(said, format!("0 rows were mended at position 2\n{fault}\n"));
+
+    // Also before an error that is none.
+    world.spoil("ALTER TABLE projection.notifications RENAME TO elsewhere").await;
+    world
+        .spoil("UPDATE projection.checkpoints SET position = 2 WHERE name = 'notifications'")
+        .await;
+    let (said, error) = world.orion_replay(["rebuild", "--format", "json"]).ends(2).await;
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said.as_array().unwrap().len(), 1, "{said}");
+    assert!(error.contains("does not exist"), "{error}");
 }
 
 /// Tables that are right are not made to agree with a log that is not.

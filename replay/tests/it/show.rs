@@ -1,5 +1,6 @@
 //! `show`: one aggregate as it was, and what happened to it.
 
+use orion_domain::Session;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -63,4 +64,41 @@ async fn what_is_not_there_is_told() {
     }
     let said = world.orion_replay(["show", "trend", &trend, "--at", "7"]).exits(2).await;
     assert_eq!(said, "orion-replay: the log ends at 1, before 7\n");
+}
+
+#[tokio::test]
+async fn secrets_are_hidden_also_from_who_asks_for_personal_values() {
+    let world = World::new().await;
+    let (user, session) = (Uuid::now_v7(), Uuid::now_v7());
+    world.of_user(user, 0, &with_secrets()).await;
+    let token = json!({ "token_id": Uuid::now_v7(), "token_hash": "hash-5f2c", "expires_at": "2036-03-01T12:00:00Z" });
+    let started = json!({ "user_id": user, "token": token });
+    world.as_earlier::<Session>(session, &[("session.started", "1", started)]).await;
+    for (noun, id) in [("user", user), ("session", session)] {
+        for more in [&["--diff"][..], &["--diff", "--show-personal"]] {
+            for format in ["text", "json"] {
+                let id = id.to_string();
+                let mut program = world.orion_replay(["show", noun, &id, "--format", format]);
+                program.add(more.iter().copied());
+                let said = program.exits(0).await;
+                assert!(said.contains("***"), "{said}");
+                for secret in ["hash-", "access-1", "refresh-1"] {
+                    assert!(!said.contains(secret), "{secret} in {said}");
+                }
+            }
+        }
+    }
+}
+
+/// A user with secrets of every kind that users have.
+pub fn with_secrets() -> [(&'static str, Value); 2] {
+    let registered = json!({
+        "email": "ada@example.org", "name": "Ada", "role": "viewer", "email_verified": true,
+        "password_hash": "hash-2b04",
+    });
+    let account = json!({
+        "account_id": Uuid::now_v7(), "provider": "github", "provider_user_id": "1815",
+        "access_token": "access-1", "refresh_token": "refresh-1",
+    });
+    [("user.registered", registered), ("user.oauth_account_linked", json!({ "account": account }))]
 }

@@ -145,3 +145,13 @@ async fn programs_get_json() {
                 "leftover": null })
     );
 }
+
+#[tokio::test]
+async fn an_error_is_one_line() {
+    let (world, _) = World::with_trend(2).await;
+    world
+        .spoil("UPDATE projection.checkpoints SET status = 'stopped', error = E'x\\nstatus      running\\x1b[2J'")
+        .await;
+    let said = status(&world, 1).await;
+    assert!(said.ends_with("error       x\\nstatus      running\\u{1b}[2J\n"), "{said}");
+}

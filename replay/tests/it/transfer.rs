@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use uuid::Uuid;
 
-use crate::program::{Program, orion_replay};
+use crate::program::{PATIENCE, Program, orion_replay};
 use crate::world::World;
 
 /// What an import must bring back, row by row.
@@ -271,10 +271,18 @@ async fn keys_that_lack_or_do_not_open_are_told() {
         .import(&into, "events", ["--keys", &keys])
         .with("ORION_MASTER_KEY", "CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=");
     let said = foreign.exits(2).await;
-    assert!(said.contains("line 1 of the keys does not open"), "{said}");
+    let told = format!("orion-replay: {keys}: line 1 of the keys does not open");
+    assert!(said.starts_with(&told), "{said}");
     fs::write(&keys, "{\"nonsense\":1}\n").unwrap();
     let said = source.import(&into, "events", ["--keys", &keys]).exits(2).await;
-    assert!(said.contains("line 1 of the keys is no key"), "{said}");
+    assert!(
+        said.starts_with(&format!("orion-replay: {keys}: line 1 of the keys is no key")),
+        "{said}"
+    );
+    // What cannot be read as text.
+    fs::write(&keys, [0xff, b'\n']).unwrap();
+    let said = source.import(&into, "events", ["--keys", &keys]).exits(2).await;
+    assert!(said.starts_with(&format!("orion-replay: {keys}: reading the keys")), "{said}");
 }
 
 #[tokio::test]
@@ -329,6 +337,14 @@ async fn a_disk_that_fills_while_exporting_leaves_no_file() {
         let left: Vec<_> = fs::read_dir(source.folder.path()).unwrap().collect();
         assert!(left.is_empty(), "{left:?}");
     }
+    // The keys are written first, and are told of by their own name.
+    let mut full = Program::of("bash");
+    let script = "trap '' XFSZ; ulimit -f 0; exec \"$@\"";
+    let program = env!("CARGO_BIN_EXE_orion-replay");
+    full.add(["-c", script, "bash", program, "export", &events, "--keys", &keys]);
+    let said = full.with("DATABASE_URL", source.world.url()).exits(2).await;
+    let told = format!("orion-replay: {keys}: writing the keys: File too large");
+    assert!(said.starts_with(&told), "{said}");
     source.export([]).await;
 }
 
@@ -348,9 +364,41 @@ async fn an_export_that_is_interrupted_leaves_no_file() {
     }
     let id = child.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
-    assert_eq!(child.wait().await.unwrap().code(), Some(130));
+    let ended = tokio::time::timeout(PATIENCE, child.wait()).await.expect("it ends");
+    assert_eq!(ended.unwrap().code(), Some(130));
     holding.close().await.unwrap();
     assert!(!part.exists() && !Path::new(&events).exists());
+}
+
+/// Events without their keys would be of no use to anybody.
+#[tokio::test]
+async fn both_files_of_an_export_get_their_names_or_none() {
+    let source = Source::new().await;
+    let (events, keys) = (source.path("events"), source.path("keys"));
+    let mut holding = PgConnection::connect(source.world.url()).await.unwrap();
+    holding.execute("BEGIN; LOCK TABLE reactor_checkpoints").await.unwrap();
+    let mut program = source.world.orion_replay(["export", &events, "--keys", &keys]);
+    let child = program.command().stderr(Stdio::piped()).spawn().unwrap();
+    let part = source.folder.path().join("keys.part");
+    let opened = async {
+        let mut looks = tokio::time::interval(Duration::from_millis(20));
+        while !part.exists() {
+            looks.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, opened).await.expect("it begins");
+    // Somebody takes the name meanwhile.
+    fs::create_dir(&keys).unwrap();
+    holding.close().await.unwrap();
+    let ended = child.wait_with_output().await.unwrap();
+    assert_eq!(ended.status.code(), Some(2));
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(said.starts_with(&format!("orion-replay: {keys}: ")), "{said}");
+    let names: Vec<_> = fs::read_dir(source.folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(names, ["keys"]);
 }
 
 #[tokio::test]

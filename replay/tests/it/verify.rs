@@ -492,6 +492,11 @@ async fn a_kept_checkpoint_must_be_one_of_this_log() {
     assert_eq!(verify(&forged, 1).await, unsigned);
     let nonsense = "the checkpoint kept elsewhere: it is not a checkpoint of an Orion log\n";
     assert_eq!(verify("nonsense", 1).await, nonsense);
+    let kept = sealed.kept.to_str().unwrap();
+    let args = ["verify", "--format", "json", "--checkpoint", kept];
+    let said: Value =
+        serde_json::from_str(&sealed.world.orion_replay(args).exits(1).await).unwrap();
+    assert_eq!(said, json!({ "fault": nonsense.trim_end() }));
     let missing = sealed.world.orion_replay(["verify", "--checkpoint", "/nowhere/at/all"]);
     let said = missing.exits(2).await;
     assert!(
@@ -515,4 +520,25 @@ async fn a_log_of_several_pieces_is_one() {
     let said = serde_json::from_str(&said).unwrap();
     let found = expect([(1990, "missing"), (4011, "sequence"), (4500, "changed")]);
     assert_eq!(faults(&said), found);
+}
+
+/// Whoever changes the log cannot change what is said of it.
+#[tokio::test]
+async fn no_name_in_the_log_writes_a_line_of_its_own() {
+    let name = "E'x\\nfaults       0\\n\\x1b[2J\\u202e'";
+    for column in ["event_type", "event_version", "aggregate_type"] {
+        let sql = format!("UPDATE events SET {column} = {name} WHERE position = 10");
+        let sealed = Sealed::tampered(&sql).await;
+        let text = sealed.world.orion_replay(["verify"]).exits(1).await;
+        let table = sealed.world.orion_replay(["log"]).exits(0).await;
+        for said in [&text, &table] {
+            assert!(!said.contains(['\u{1b}', '\u{202e}']), "{column}: {said}");
+        }
+        assert_eq!(table.lines().count(), 10, "{column}: {table}");
+        let counts = text.lines().filter(|line| line.starts_with("faults")).count();
+        assert_eq!(counts, 1, "{column}: {text}");
+        if column == "event_type" {
+            assert!(text.contains(r"x\nfaults       0\n\u{1b}[2J\u{202e}"), "{text}");
+        }
+    }
 }

@@ -34,6 +34,9 @@ pub enum ExportError {
     /// What is written to is full or gone.
     #[error("writing the export")]
     Write(#[from] std::io::Error),
+    /// The same of the keys' file.
+    #[error("writing the keys")]
+    WriteKeys(#[source] std::io::Error),
     /// A line that cannot be written as JSON.
     #[error("writing a line")]
     Line(#[from] serde_json::Error),

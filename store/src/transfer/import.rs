@@ -46,6 +46,9 @@ pub enum ImportError {
     /// The file could not be read.
     #[error("reading the file")]
     Read(#[source] std::io::Error),
+    /// The keys' file could not be read.
+    #[error("reading the keys")]
+    ReadKeys(#[source] std::io::Error),
     /// The database's own keys do not open.
     #[error(transparent)]
     Keys(#[from] KeysError),

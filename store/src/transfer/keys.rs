@@ -35,17 +35,18 @@ pub(super) async fn export_keys(
             .await
             .map_err(failed())?;
     for (server_key, wrapped, fingerprint) in server_keys {
-        write(output, &KeyLine::Server { server_key, wrapped, fingerprint }).await?;
+        let line = KeyLine::Server { server_key, wrapped, fingerprint };
+        write(output, &line).await.map_err(ExportError::WriteKeys)?;
     }
     let mut data_keys = sqlx::query_as(
         "SELECT subject, wrapped FROM data_keys WHERE wrapped IS NOT NULL ORDER BY subject",
     )
     .fetch(snapshot);
     while let Some((subject, wrapped)) = data_keys.try_next().await.map_err(failed())? {
-        write(output, &KeyLine::Data { subject, wrapped }).await?;
+        let line = KeyLine::Data { subject, wrapped };
+        write(output, &line).await.map_err(ExportError::WriteKeys)?;
     }
-    output.flush().await?;
-    Ok(())
+    output.flush().await.map_err(ExportError::WriteKeys)
 }
 
 async fn write(
@@ -68,7 +69,7 @@ pub(super) async fn import_keys(
     sqlx::query("DELETE FROM server_keys").execute(&mut *transaction).await.map_err(failed())?;
     let mut number = 0_u64;
     let mut line = String::new();
-    while input.read_line(&mut line).await.map_err(ImportError::Read)? > 0 {
+    while input.read_line(&mut line).await.map_err(ImportError::ReadKeys)? > 0 {
         number += 1;
         let key: KeyLine =
             serde_json::from_str(&line).map_err(|_| ImportError::Key { line: number })?;

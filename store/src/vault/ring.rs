@@ -45,7 +45,13 @@ impl KeyRing {
                 Event::decode_value(&event.event_type, &event.event_version, &payload)?
             }
         };
-        Ok(fact(event, decoded))
+        Ok(Fact {
+            position: event.position,
+            aggregate_id: event.aggregate_id,
+            sequence: event.sequence,
+            recorded_at: event.recorded_at,
+            event: decoded,
+        })
     }
 
     /// A subject whose key an event needs and that nobody knows.
@@ -53,20 +59,6 @@ impl KeyRing {
         let mut subjects = HashSet::new();
         subjects_of(event, &mut subjects);
         subjects.into_iter().find(|subject| self.get(*subject).is_none())
-    }
-
-    /// An event as it would be read if the keys of its personal values were destroyed.
-    pub fn read_erased(&self, event: &RecordedEvent) -> Result<Fact, ReadError> {
-        match sealed_payload(event) {
-            None => self.read(event),
-            Some(mut payload) => {
-                let Ok(()) = replace_nodes(&mut payload, SEALED, &mut |_, _| {
-                    Ok::<_, Infallible>(Value::Null)
-                });
-                let event_type = &event.event_type;
-                Ok(fact(event, Event::decode_value(event_type, &event.event_version, &payload)?))
-            }
-        }
     }
 
     /// Puts the clear values in the places of the sealed ones; `null` where the key was destroyed.
@@ -90,16 +82,6 @@ impl KeyRing {
             Entry::Living(cipher) => decrypt(cipher, place, sealed),
             Entry::Destroyed => None,
         }
-    }
-}
-
-fn fact(event: &RecordedEvent, decoded: Event) -> Fact {
-    Fact {
-        position: event.position,
-        aggregate_id: event.aggregate_id,
-        sequence: event.sequence,
-        recorded_at: event.recorded_at,
-        event: decoded,
     }
 }
 
