@@ -35,7 +35,7 @@ const SOCKETS_PER_SESSION: usize = 100;
 /// How many sockets are opened at the same time.
 const OPENING: usize = 50;
 const EVENTS: usize = 30;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 const WATCH: &str = "subscription ($id: ID) { contentChanged(id: $id) { position eventType content { id title status } } }";
 
@@ -164,14 +164,10 @@ async fn watch(
     assert!(pong.contains("pong"), "{pong}");
     tokio::spawn(async move {
         while let Some(Ok(message)) = socket.next().await {
-            match message {
-                Message::Text(text) if text.contains("\"next\"") => {
-                    if delivered.send(()).is_err() {
-                        return;
-                    }
-                }
-                Message::Text(text) => panic!("{text}"),
-                _ => {}
+            let Message::Text(text) = message else { continue }; // a sign of life
+            assert!(text.contains("\"next\""), "{text}");
+            if delivered.send(()).is_err() {
+                return;
             }
         }
     });
@@ -183,9 +179,9 @@ async fn say(socket: &mut WebSocketStream<TcpStream>, message: &Value) {
 
 async fn heard(socket: &mut WebSocketStream<TcpStream>) -> String {
     loop {
-        match timeout(PATIENCE, socket.next()).await.expect("an answer").unwrap().unwrap() {
-            Message::Text(text) => return text.to_string(),
-            _ => {} // a sign of life
+        let message = timeout(PATIENCE, socket.next()).await.expect("an answer");
+        if let Message::Text(text) = message.unwrap().unwrap() {
+            return text.to_string();
         }
     }
 }

@@ -148,19 +148,20 @@ async fn compare(server: &Server, pool: &PgPool, query: &str, by_hand: &str, id:
 }
 
 /// An answer without what may be written in more than one way: times, and lists of nothing.
-fn shape(value: Value) -> Value {
-    match value {
-        Value::Object(fields) => fields
-            .into_iter()
-            .filter(|(name, _)| !name.ends_with("At"))
-            .map(|(name, value)| match value {
-                Value::Null if name == "nodes" => (name, json!([])),
-                value => (name, shape(value)),
-            })
-            .collect(),
-        Value::Array(items) => items.into_iter().map(shape).collect(),
-        value => value,
+fn shape(mut value: Value) -> Value {
+    if let Some(fields) = value.as_object_mut() {
+        fields.retain(|name, _| !name.ends_with("At"));
+        for (name, field) in fields {
+            let is_nothing = name == "nodes" && field.is_null();
+            *field = if is_nothing { json!([]) } else { shape(field.take()) };
+        }
     }
+    if let Some(items) = value.as_array_mut() {
+        for item in items {
+            *item = shape(item.take());
+        }
+    }
+    value
 }
 
 async fn over_http(server: &Server, query: &str, asked: &'static [Uuid]) -> Load {

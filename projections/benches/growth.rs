@@ -29,7 +29,7 @@ const SIZES: [u64; 3] = [10_000, 100_000, 1_000_000];
 const CALLERS: usize = 128;
 const RUN_FOR: Duration = Duration::from_secs(4);
 /// How many events the tail brings.
-const TAIL: usize = 20_000;
+const TAIL: i64 = 20_000;
 
 #[tokio::main]
 async fn main() {
@@ -155,15 +155,14 @@ impl World {
 
     /// Events in a second that a follower reads from the database.
     async fn tail(&self) -> f64 {
-        let head = self.log.head().await.unwrap();
-        let mut after =
-            Position(head.0 / 2 - TAIL.min(usize::try_from(head.0 / 4).unwrap()) as i64);
-        let (began, mut read) = (Instant::now(), 0);
-        while read < TAIL.min(usize::try_from(head.0 / 4).unwrap()) {
+        let head = self.log.head().await.unwrap().0;
+        let until = head / 2;
+        let from = until - TAIL.min(head / 4);
+        let (began, mut after) = (Instant::now(), Position(from));
+        while after.0 < until {
             let events = self.log.tail().next(after, 500).await.unwrap();
             after = events.last().expect("there are more").position;
-            read += events.len();
         }
-        read as f64 / began.elapsed().as_secs_f64()
+        (after.0 - from) as f64 / began.elapsed().as_secs_f64()
     }
 }

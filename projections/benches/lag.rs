@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 const RATES: [u32; 3] = [500, 2_000, 5_000];
 const RUN_FOR: Duration = Duration::from_secs(10);
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[tokio::main]
 async fn main() {
