@@ -81,7 +81,7 @@ async fn nothing_is_mended_by_a_log_that_lacks_events() {
         "the log has 2 events up to position 5; orion-replay verify names those that are missing";
     for args in [["rebuild", "--format", "json"], ["rebuild", "--dry-run", "--format=json"]] {
         let said: Value = serde_json::from_str(&world.orion_replay(args).exits(1).await).unwrap();
-        assert_eq!(said, json!({ "fault": told }));
+        assert_eq!(said, json!([{ "fault": told }]));
     }
     assert_eq!(world.select(rows).await, before);
     let then = world.orion_replay(["materialize", "--at", "5", "--schema", "then"]);
