@@ -87,12 +87,15 @@ pub async fn migrate(url: &str, server_url: &str) -> Result<(), ConnectError> {
 pub async fn connect(url: &str, size: u32) -> Result<PgPool, ConnectError> {
     // The append's lock is held for one batch at a time; who waits longer waits in vain. Less than the
     // append's own patience, so that PostgreSQL gives up before it is left alone.
-    pool(url, size, ("lock_timeout", milliseconds(LOCK_TIMEOUT))).await
+    // Whatever the server looks for in the log it looks for by key. A plan that was made while a table was
+    // small, and kept, would read all of it when it is large.
+    let by_key = ("enable_seqscan", "off".to_owned());
+    pool(url, size, [("lock_timeout", milliseconds(LOCK_TIMEOUT)), by_key]).await
 }
 
 /// Opens a pool like that of [`connect`] on which PostgreSQL refuses to write.
 pub(crate) async fn connect_read_only(url: &str, size: u32) -> Result<PgPool, ConnectError> {
-    pool(url, size, ("default_transaction_read_only", "on".to_owned())).await
+    pool(url, size, [("default_transaction_read_only", "on".to_owned())]).await
 }
 
 /// Opens a pool like that of [`connect`] for those who only read: PostgreSQL cancels each statement that
@@ -102,7 +105,7 @@ pub async fn connect_to_read(
     size: u32,
     timeout: Duration,
 ) -> Result<PgPool, ConnectError> {
-    pool(url, size, ("statement_timeout", milliseconds(timeout))).await
+    pool(url, size, [("statement_timeout", milliseconds(timeout))]).await
 }
 
 fn milliseconds(timeout: Duration) -> String {
@@ -112,7 +115,7 @@ fn milliseconds(timeout: Duration) -> String {
 async fn pool(
     url: &str,
     size: u32,
-    setting: (&'static str, String),
+    settings: impl IntoIterator<Item = (&'static str, String)>,
 ) -> Result<PgPool, ConnectError> {
     // By itself, so that its failure is told as it is; the pool would only say that it waited.
     let mut first = first_connection(url).await?;
@@ -139,7 +142,7 @@ async fn pool(
                 Ok(())
             })
         })
-        .connect_with(options(url)?.options([setting]))
+        .connect_with(options(url)?.options(settings))
         .await
         .map_err(ConnectError::Unreachable)
 }

@@ -4,12 +4,15 @@
 use sqlx::{PgConnection, PgPool};
 
 use crate::error::StoreError;
-use crate::log::EVENT_COLUMNS;
 use crate::page::PageSize;
 use crate::record::{Position, RecordedEvent};
 
 /// How many events are looked at for each range, to find ranges of about one size.
 const SAMPLES_PER_RANGE: i64 = 8;
+
+/// Those of an event without its metadata, which no fold looks at.
+const FOLDED_COLUMNS: &str = "position, aggregate_type, aggregate_id, sequence, event_type, \
+     event_version, payload::text AS payload, '{}' AS metadata, recorded_at";
 
 /// Streams that are neighbours in PostgreSQL's order of aggregate type and id, up to a position of the log.
 #[derive(Clone, Debug)]
@@ -21,7 +24,7 @@ pub struct StreamRange {
     until: Position,
 }
 
-/// Reads the events of a range: stream after stream, each in the order of its sequence.
+/// Reads the events of a range, without their metadata: stream after stream, each in the order of its sequence.
 #[derive(Debug)]
 pub struct StreamReader {
     range: StreamRange,
@@ -81,7 +84,7 @@ impl StreamReader {
     ) -> Result<Vec<RecordedEvent>, StoreError> {
         let (noun, id, sequence) = self.read.clone();
         let sql = format!(
-            "SELECT {EVENT_COLUMNS} FROM events
+            "SELECT {FOLDED_COLUMNS} FROM events
              WHERE (aggregate_type, aggregate_id, sequence) > ($1, $2, $3)
                AND (aggregate_type, aggregate_id) <= ($4, $5) AND position <= $6
              ORDER BY aggregate_type, aggregate_id, sequence LIMIT $7"

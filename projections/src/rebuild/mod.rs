@@ -118,7 +118,11 @@ async fn be_alone(owner: &mut PgConnection) -> Result<(), RebuildError> {
 async fn owner(pool: &PgPool) -> Result<PgConnection, RebuildError> {
     let pooled = pool.acquire().await.map_err(RebuildError::Connect)?;
     let mut connection = PoolConnection::<Postgres>::detach(pooled);
-    let settings = format!("SET ROLE NONE; SET lock_timeout = '{}ms'", LOCK_TIMEOUT.as_millis());
+    // It compares whole tables, and reads them from the first row to the last.
+    let settings = format!(
+        "SET ROLE NONE; SET enable_seqscan = on; SET lock_timeout = '{}ms'",
+        LOCK_TIMEOUT.as_millis()
+    );
     connection.execute(settings.as_str()).await.map_err(RebuildError::Connect)?;
     Ok(connection)
 }
