@@ -21,8 +21,9 @@ use crate::progress::{Checkpoint, Progress, ProgressError, Status, checkpoint};
 use crate::trace::span_over;
 use crate::{NOTIFICATIONS, READ_MODEL, apply, notifications};
 
-/// The most events in one transaction.
-const BATCH_MAX: usize = 500;
+/// The most events in one transaction; few of those that may each tell every user.
+const TABLES_BATCH_MAX: usize = 500;
+const NOTIFICATIONS_BATCH_MAX: usize = 20;
 
 /// How far apart batches begin at least while they are not full: a transaction costs about as much for one
 /// event as for ten. Mutations wait for the tables, and nobody for what users are told.
@@ -33,8 +34,9 @@ const NOTIFICATIONS_EVERY: Duration = Duration::from_millis(20);
 const STANDBY_EVERY: Duration = Duration::from_millis(250);
 
 /// How long a statement or a batch may take, which takes milliseconds: after a failover nothing may say that there
-/// is nobody at the other end.
-const ANSWER_WITHIN: Duration = Duration::from_mins(1);
+/// is nobody at the other end. To tell a million users of twenty trends takes minutes.
+const TABLES_WITHIN: Duration = Duration::from_mins(1);
+const NOTIFICATIONS_WITHIN: Duration = Duration::from_mins(15);
 
 /// How long to wait after a failure of the database.
 const BACK_OFF: Duration = Duration::from_millis(500);
@@ -62,6 +64,27 @@ impl Projection {
             Self::ReadModel => locks::READ_MODEL,
             Self::Notifications => locks::NOTIFICATIONS,
         }
+    }
+
+    /// The most events in one transaction.
+    fn batch_max(self) -> usize {
+        match self {
+            Self::ReadModel => TABLES_BATCH_MAX,
+            Self::Notifications => NOTIFICATIONS_BATCH_MAX,
+        }
+    }
+
+    /// The result of what must not take for ever.
+    async fn in_time<T>(
+        self,
+        work: impl Future<Output = Result<T, LeaderError>>,
+    ) -> Result<T, LeaderError> {
+        let within = match self {
+            Self::ReadModel => TABLES_WITHIN,
+            Self::Notifications => NOTIFICATIONS_WITHIN,
+        };
+        let late = |_| Err(LeaderError::Database(sqlx::Error::PoolTimedOut));
+        tokio::time::timeout(within, work).await.unwrap_or_else(late)
     }
 
     /// How far apart batches begin.
@@ -162,7 +185,7 @@ impl Projector {
     async fn stand_for_election(&self) -> Result<PgConnection, LeaderError> {
         let mut connection = PoolConnection::<Postgres>::detach(self.pool.acquire().await?);
         loop {
-            let is_leader = in_time(self.look(&mut connection)).await?;
+            let is_leader = self.projection.in_time(self.look(&mut connection)).await?;
             if is_leader {
                 // Rows and checkpoint are in one transaction, and their events are on the disk already: what a
                 // crash of PostgreSQL takes of them is computed again, so that nobody has to wait for the disk.
@@ -190,7 +213,7 @@ impl Projector {
             .await?;
         loop {
             let now = async { Ok(checkpoint(&mut connection, self.projection.name()).await?) };
-            let Checkpoint { position, status } = in_time(now).await?;
+            let Checkpoint { position, status } = self.projection.in_time(now).await?;
             let running = status == Status::Running;
             self.progress.send_replace(Checkpoint { position, status });
             if running {
@@ -210,7 +233,7 @@ impl Projector {
         let tail = self.log.tail().read_by("projection");
         let mut applied = from;
         loop {
-            let events = tail.next(applied, BATCH_MAX).await?;
+            let events = tail.next(applied, self.projection.batch_max()).await?;
             let Some(newest) = events.last().map(|event| event.position) else {
                 // The tail was stopped, and with it soon this task.
                 return std::future::pending().await;
@@ -227,7 +250,7 @@ impl Projector {
                 .record(count);
             histogram!("orion_projection_batch_duration_seconds", "projection" => self.projection.name())
                 .record(began.elapsed());
-            if events.len() < BATCH_MAX {
+            if events.len() < self.projection.batch_max() {
                 tokio::time::sleep_until((began + self.projection.every()).into()).await;
             }
         }
@@ -241,7 +264,7 @@ impl Projector {
         applied: Position,
         events: &[Arc<RecordedEvent>],
     ) -> Result<Option<Poisoned>, LeaderError> {
-        if in_time(self.apply_batch(connection, applied, events)).await? {
+        if self.projection.in_time(self.apply_batch(connection, applied, events)).await? {
             return Ok(None);
         }
         self.apply_singly(connection, applied, events).await
@@ -279,7 +302,11 @@ impl Projector {
                 Ok(fact) => fact,
                 Err(error) => return Ok(Some((event.clone(), error.into()))),
             };
-            match in_time(self.write(connection, applied, std::slice::from_ref(&fact))).await {
+            match self
+                .projection
+                .in_time(self.write(connection, applied, std::slice::from_ref(&fact)))
+                .await
+            {
                 Ok(()) => applied = event.position,
                 Err(LeaderError::Database(error)) if is_about_data(&error) => {
                     return Ok(Some((event.clone(), PoisonError::Apply(error))));
@@ -338,12 +365,6 @@ impl Projector {
         .await?;
         Ok(())
     }
-}
-
-/// The result of what must not take for ever.
-async fn in_time<T>(work: impl Future<Output = Result<T, LeaderError>>) -> Result<T, LeaderError> {
-    let late = |_| Err(LeaderError::Database(sqlx::Error::PoolTimedOut));
-    tokio::time::timeout(ANSWER_WITHIN, work).await.unwrap_or_else(late)
 }
 
 /// True of an error that another try cannot mend.
