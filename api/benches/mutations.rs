@@ -6,24 +6,17 @@
 //! when the tables show the change. The reference is the bare append of one event by as many callers in the
 //! same run on the same PostgreSQL, by another process than the server's.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a bench that cannot run says so and ends"
-)]
+#![expect(clippy::unwrap_used, reason = "a bench that cannot run says so and ends")]
 
 mod harness;
 
 use std::time::Duration;
 
-use orion_domain::values::{Score, Source, Topic};
-use orion_domain::{Trend, TrendEvent};
-use orion_store::testing::bench::{Load, Report, load, ratio};
+use orion_store::Log;
+use orion_store::testing::bench::{Load, Report, append_one, load, ratio};
 use orion_store::testing::{self, TestCluster};
-use orion_store::{Commit, Log, Metadata};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use self::harness::{Connection, Server};
 
@@ -108,16 +101,7 @@ async fn done(connection: &mut Connection, query: &str, input: &Value) -> Value 
 async fn append(log: &Log, callers: usize) -> Load {
     let callers = std::iter::repeat_n(log.clone(), callers);
     load(callers, RUN_FOR, |log: Log| async move {
-        let event = TrendEvent::Detected {
-            topic: Topic::parse(&"a trending topic ".repeat(12)).expect("not too long"),
-            source: Source::parse("rss").expect("not empty"),
-            score: Score::parse(0.87).expect("within bounds"),
-            raw_data: None,
-        };
-        let metadata = Metadata::from([("command_id".to_owned(), Uuid::now_v7().to_string())]);
-        let mut commit = Commit::new(metadata);
-        commit.append::<Trend>(Uuid::now_v7(), 0, &[event]).expect("the event is JSON");
-        log.append(commit).await.expect("a new stream");
+        append_one(&log).await;
         log
     })
     .await

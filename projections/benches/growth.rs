@@ -13,13 +13,12 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use futures::stream;
-use orion_domain::values::{Score, Source, Topic};
-use orion_domain::{Content, Trend, TrendEvent};
+use orion_domain::Content;
 use orion_projections::materialize;
 use orion_store::seal::{LogKey, Verification, newest_seal, run_sealer};
-use orion_store::testing::bench::{Ids, Load, Report, Workload, load};
+use orion_store::testing::bench::{Ids, Load, Report, Workload, append_one, load};
 use orion_store::testing::{self, TestCluster};
-use orion_store::{Commit, EventStore, Log, Metadata, Position};
+use orion_store::{EventStore, Log, Position};
 use serde_json::json;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -123,16 +122,7 @@ impl World {
     async fn appended(&self) -> Load {
         let callers = std::iter::repeat_n(self.log.clone(), CALLERS);
         load(callers, RUN_FOR, |log: Log| async move {
-            let event = TrendEvent::Detected {
-                topic: Topic::parse(&"a trending topic ".repeat(12)).expect("not too long"),
-                source: Source::parse("rss").expect("not empty"),
-                score: Score::parse(0.87).expect("within bounds"),
-                raw_data: None,
-            };
-            let metadata = Metadata::from([("command_id".to_owned(), Uuid::now_v7().to_string())]);
-            let mut commit = Commit::new(metadata);
-            commit.append::<Trend>(Uuid::now_v7(), 0, &[event]).expect("the event is JSON");
-            log.append(commit).await.expect("a new stream");
+            append_one(&log).await;
             log
         })
         .await

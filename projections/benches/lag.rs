@@ -5,24 +5,17 @@
 //! Events arrive at their times, whether those before were answered or not. The log, the projector and PostgreSQL,
 //! whose commits are on the disk, share the machine.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a bench that cannot run says so and ends"
-)]
+#![expect(clippy::unwrap_used, reason = "a bench that cannot run says so and ends")]
 
 use std::time::{Duration, Instant};
 
-use orion_domain::values::{Score, Source, Topic};
-use orion_domain::{Trend, TrendEvent};
 use orion_projections::{Progress, Projector};
-use orion_store::testing::bench::{Load, Report};
+use orion_store::Log;
+use orion_store::testing::bench::{Load, Report, append_one};
 use orion_store::testing::{self, TestCluster};
-use orion_store::{Commit, Log, Metadata};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 const RATES: [u32; 3] = [500, 2_000, 5_000];
 const RUN_FOR: Duration = Duration::from_secs(10);
@@ -79,17 +72,8 @@ async fn run(
 }
 
 async fn one(log: Log, progress: Progress) -> (Duration, Duration) {
-    let event = TrendEvent::Detected {
-        topic: Topic::parse(&"a trending topic ".repeat(12)).expect("not too long"),
-        source: Source::parse("rss").expect("not empty"),
-        score: Score::parse(0.87).expect("within bounds"),
-        raw_data: None,
-    };
-    let metadata = Metadata::from([("command_id".to_owned(), Uuid::now_v7().to_string())]);
-    let mut commit = Commit::new(metadata);
-    commit.append::<Trend>(Uuid::now_v7(), 0, &[event]).expect("the event is JSON");
     let began = Instant::now();
-    let appended = log.append(commit).await.expect("a new stream");
+    let appended = append_one(&log).await;
     let took = began.elapsed();
     let began = Instant::now();
     assert!(progress.reached(appended.last, PATIENCE).await, "{:?}", progress.now());

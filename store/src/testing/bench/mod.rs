@@ -5,8 +5,10 @@
 
 mod load;
 mod report;
+mod single;
 mod workload;
 
 pub use self::load::{Load, load};
 pub use self::report::{Report, ratio};
+pub use self::single::append_one;
 pub use self::workload::{Ids, Workload};
