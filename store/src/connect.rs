@@ -17,7 +17,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const ACQUIRE_FOR: Duration = Duration::from_secs(5);
 
 /// A connection that was idle for longer is tried before it is used: the pool tried it when it was given back.
-const TRUST_FOR: Duration = Duration::from_millis(100);
+pub(crate) const TRUST_FOR: Duration = Duration::from_millis(100);
 
 /// How long a statement of the main pool waits for a lock.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -88,9 +88,11 @@ pub async fn connect(url: &str, size: u32) -> Result<PgPool, ConnectError> {
     // The append's lock is held for one batch at a time; who waits longer waits in vain. Less than the
     // append's own patience, so that PostgreSQL gives up before it is left alone.
     // Whatever the server looks for in the log it looks for by key. A plan that was made while a table was
-    // small, and kept, would read all of it when it is large.
-    let by_key = ("enable_seqscan", "off".to_owned());
-    pool(url, size, [("lock_timeout", milliseconds(LOCK_TIMEOUT)), by_key]).await
+    // small, and kept, would read all of it when it is large; and by key no value needs a plan of its own.
+    let by_key = [("enable_seqscan", "off"), ("plan_cache_mode", "force_generic_plan")];
+    let by_key = by_key.map(|(name, value)| (name, value.to_owned()));
+    let patience = ("lock_timeout", milliseconds(LOCK_TIMEOUT));
+    pool(url, size, by_key.into_iter().chain([patience])).await
 }
 
 /// Opens a pool like that of [`connect`] on which PostgreSQL refuses to write.
@@ -155,7 +157,8 @@ async fn first_connection(url: &str) -> Result<PgConnection, ConnectError> {
 
 pub(crate) fn options(url: &str) -> Result<PgConnectOptions, ConnectError> {
     let options: PgConnectOptions = url.parse().map_err(ConnectError::Address)?;
-    // Named, for a login called `orion` would otherwise find the schema of that name first.
-    let settings = [("timezone", "UTC"), ("search_path", "public")];
+    // Named, for a login called `orion` would otherwise find the schema of that name first. To compile a
+    // statement takes longer than any of ours, and what is forbidden to be read whole counts as endless.
+    let settings = [("timezone", "UTC"), ("search_path", "public"), ("jit", "off")];
     Ok(options.application_name("orion").options(settings))
 }

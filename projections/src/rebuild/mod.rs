@@ -120,7 +120,7 @@ async fn owner(pool: &PgPool) -> Result<PgConnection, RebuildError> {
     let mut connection = PoolConnection::<Postgres>::detach(pooled);
     // It compares whole tables, and reads them from the first row to the last.
     let settings = format!(
-        "SET ROLE NONE; SET enable_seqscan = on; SET lock_timeout = '{}ms'",
+        "SET ROLE NONE; SET enable_seqscan = on; SET plan_cache_mode = auto; SET lock_timeout = '{}ms'",
         LOCK_TIMEOUT.as_millis()
     );
     connection.execute(settings.as_str()).await.map_err(RebuildError::Connect)?;
