@@ -59,9 +59,7 @@ impl Log {
         }
         let tail = Tail::start(pool.clone(), stop.clone()).await?;
         tokio::spawn(stop.run_until_cancelled_owned(forget_erased(tail.clone(), vault.clone())));
-        let wake = tail.waker();
-        let appender =
-            Appender::start(pool.clone(), keys.claims_fingerprint(), move |_| wake.notify_one());
+        let appender = Appender::start(pool.clone(), keys.claims_fingerprint(), tail.clone());
         Ok(Self { pool, keys, vault, appender, tail })
     }
 

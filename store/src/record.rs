@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::commit::NewEvent;
+
 /// A place in the log: 1 for the first event, without a gap, in commit order; 0 is before all.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -66,6 +68,27 @@ pub struct RecordedEvent {
 }
 
 impl RecordedEvent {
+    /// What was just written, as it would be read.
+    pub(crate) fn written(
+        position: Position,
+        event: NewEvent,
+        metadata: Metadata,
+        recorded_at: DateTime<Utc>,
+    ) -> Self {
+        let NewEvent { stream, sequence, event_type, event_version, payload } = event;
+        Self {
+            position,
+            aggregate_type: stream.aggregate_type.to_owned(),
+            aggregate_id: stream.aggregate_id,
+            sequence,
+            event_type,
+            event_version,
+            payload,
+            metadata,
+            recorded_at,
+        }
+    }
+
     /// The payload as it may be shown: personal and secret values are `"***"`. `null` if it is no JSON.
     pub fn redacted_payload(&self) -> Value {
         serde_json::from_str(&self.payload).map(redacted).unwrap_or_default()

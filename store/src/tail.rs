@@ -1,12 +1,12 @@
 //! The tail: one reader per process that follows the log and feeds everyone who waits for events.
 //!
-//! A local append wakes it at once, a NOTIFY from another process soon, and a slow poll always: the
-//! wake-ups may get lost, the positions may not. The newest events stay in memory, so that many
-//! followers cost one read.
+//! What this process appends it is handed at once, a NOTIFY from another process wakes it soon, and a slow poll
+//! always: the wake-ups may get lost, the positions may not. The newest events stay in memory, so that
+//! many followers cost one read.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant};
 
 use metrics::counter;
 use sqlx::pool::PoolConnection;
@@ -27,6 +27,9 @@ const CHANNEL: &str = "orion_log";
 /// How often the log is looked at when nobody says that it has grown.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 
+/// How long a NOTIFY waits for the answer to the append that it tells of, when that was this process's own.
+const ECHO_WAITS: Duration = Duration::from_millis(2);
+
 /// How long one read may take. A server that a failover has left alone sends nothing, not even that it is gone.
 const READ_WITHIN: Duration = Duration::from_secs(10);
 
@@ -45,6 +48,8 @@ pub struct Tail {
     pool: PgPool,
     head: watch::Receiver<Position>,
     recent: Arc<RwLock<Recent>>,
+    /// Without the reader that owns it there is no tail any more.
+    growing: Weak<Growing>,
     wake: Arc<Notify>,
     /// Who reads by this clone, in the figures.
     reader: &'static str,
@@ -68,16 +73,65 @@ impl Recent {
     }
 }
 
+/// The end at which the tail grows, which its reader owns.
+#[derive(Debug)]
+struct Growing {
+    head: watch::Sender<Position>,
+    recent: Arc<RwLock<Recent>>,
+    /// When the newest answer of the database was asked for that said how far the log is.
+    as_of: RwLock<Instant>,
+}
+
+impl Growing {
+    /// Takes all events that follow a position, as the log was at a time. False when others are missing before them.
+    fn extend(&self, after: Position, events: Vec<RecordedEvent>, as_of: Instant) -> bool {
+        let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
+        let before = *self.head.borrow();
+        if before < after {
+            return false;
+        }
+        let mut head = before;
+        for event in events {
+            // Both the writer and the reader may bring one.
+            if event.position > head {
+                head = event.position;
+                recent.push(event);
+            }
+        }
+        *self.as_of.write().unwrap_or_else(PoisonError::into_inner) = as_of;
+        if head > before {
+            self.head.send_replace(head);
+        }
+        true
+    }
+}
+
 impl Tail {
     /// Starts to follow the log from its present head until `stop`.
     pub async fn start(pool: PgPool, stop: CancellationToken) -> Result<Self, StoreError> {
         let start = head(&pool).await?;
         let (sender, head) = watch::channel(start);
-        let tail =
-            Self { pool, head, recent: Arc::default(), wake: Arc::default(), reader: "other" };
+        let recent: Arc<RwLock<Recent>> = Arc::default();
+        let as_of = RwLock::new(Instant::now());
+        let growing = Arc::new(Growing { head: sender, recent: recent.clone(), as_of });
+        let (ours, wake) = (Arc::downgrade(&growing), Arc::default());
+        let tail = Self { pool, head, recent, growing: ours, wake, reader: "other" };
         tokio::spawn(stop.clone().run_until_cancelled_owned(tail.clone().listen()));
-        tokio::spawn(stop.run_until_cancelled_owned(tail.clone().follow(sender)));
+        tokio::spawn(stop.run_until_cancelled_owned(tail.clone().follow(growing)));
         Ok(tail)
+    }
+
+    /// Hands over what this process has appended after a position, by a call that began then.
+    pub(crate) fn appended(&self, after: Position, events: Vec<RecordedEvent>, began: Instant) {
+        let growing = self.growing.upgrade();
+        if !growing.is_some_and(|growing| growing.extend(after, events, began)) {
+            self.wake();
+        }
+    }
+
+    /// Tells the reader that the log has grown.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
     }
 
     /// The same tail for a reader of this name, which the figures show; one of a few names.
@@ -86,9 +140,11 @@ impl Tail {
         Self { reader, ..self.clone() }
     }
 
-    /// Tells the reader that the log has grown.
-    pub(crate) fn waker(&self) -> Arc<Notify> {
-        self.wake.clone()
+    /// How long ago the database was asked at least how far the log is, and this tail knew all of the answer.
+    pub fn age(&self) -> Option<Duration> {
+        let growing = self.growing.upgrade()?;
+        let as_of = *growing.as_of.read().unwrap_or_else(PoisonError::into_inner);
+        Some(as_of.elapsed())
     }
 
     /// The newest position that this process has seen.
@@ -145,23 +201,23 @@ impl Tail {
         Some(recent.events.iter().skip(skip).take(limit).cloned().collect())
     }
 
-    async fn follow(self, sender: watch::Sender<Position>) {
+    async fn follow(self, growing: Arc<Growing>) {
         loop {
-            let error = self.read_on(&sender).await;
+            let error = self.read_on(&growing).await;
             warn!(error = &error as &dyn std::error::Error, "the tail cannot read the log");
             tokio::time::sleep(POLL_EVERY).await;
         }
     }
 
     /// Reads what is new, as often as there is something; ends only with an error.
-    async fn read_on(&self, sender: &watch::Sender<Position>) -> StoreError {
+    async fn read_on(&self, growing: &Growing) -> StoreError {
         // Its own, beside the pool's: the pool tests each connection that it gets back.
         let mut connection = match self.pool.acquire().await {
             Ok(connection) => PoolConnection::<Postgres>::detach(connection),
             Err(error) => return StoreError::database("connecting to read the log")(error),
         };
         loop {
-            if let Err(error) = self.read_new(&mut connection, sender).await {
+            if let Err(error) = self.read_new(&mut connection, growing).await {
                 return error;
             }
             let _ = tokio::time::timeout(POLL_EVERY, self.wake.notified()).await;
@@ -171,25 +227,16 @@ impl Tail {
     async fn read_new(
         &self,
         connection: &mut PgConnection,
-        sender: &watch::Sender<Position>,
+        growing: &Growing,
     ) -> Result<(), StoreError> {
         loop {
-            let seen = self.head();
+            let (seen, began) = (self.head(), Instant::now());
             let events = tokio::time::timeout(READ_WITHIN, read(&mut *connection, seen, READ_MAX));
             let events = events.await.unwrap_or_else(|_| {
                 Err(StoreError::database("reading the log in time")(sqlx::Error::PoolTimedOut))
             })?;
-            let Some(newest) = events.last().map(|event| event.position) else {
-                return Ok(());
-            };
             let is_all = i64::try_from(events.len()).is_ok_and(|read| read < READ_MAX);
-            {
-                let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
-                for event in events {
-                    recent.push(event);
-                }
-            }
-            sender.send_replace(newest);
+            growing.extend(seen, events, began);
             if is_all {
                 return Ok(());
             }
@@ -207,7 +254,7 @@ impl Tail {
                 }
                 Err(error) => info!(%error, "cannot listen for new events"),
             }
-            self.wake.notify_one();
+            self.wake();
             tokio::time::sleep(POLL_EVERY).await;
         }
     }
@@ -215,11 +262,11 @@ impl Tail {
     async fn forward(&self, mut listener: PgListener) -> Result<(), sqlx::Error> {
         listener.listen(CHANNEL).await?;
         while let Some(notification) = listener.try_recv().await? {
-            // Most are the echo of this process's own appends, which it has read by now.
-            let is_known =
-                notification.payload().parse().is_ok_and(|at| Position(at) <= self.head());
-            if !is_known {
-                self.wake.notify_one();
+            // Most are the echo of this process's own appends, which it knows by now, or in a moment.
+            let Ok(at) = notification.payload().parse().map(Position) else { continue };
+            let known = tokio::time::timeout(ECHO_WAITS, self.beyond(Position(at.0 - 1))).await;
+            if known.is_err() {
+                self.wake();
             }
         }
         Ok(())

@@ -6,6 +6,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use metrics::{counter, histogram};
 use orion_domain::ClaimChange;
 use sqlx::pool::PoolConnection;
@@ -14,10 +15,11 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{Instrument as _, Span, debug, debug_span, warn};
 use uuid::Uuid;
 
-use self::statement::{append_once, written};
+use self::statement::{Outcomes, append_once, written};
 use crate::commit::{AppendError, Appended, Commit};
 use crate::error::blames_a_value;
-use crate::record::Position;
+use crate::record::{Position, RecordedEvent};
+use crate::tail::Tail;
 
 /// The most commits in one batch: enough to hide the commit's latency, few enough to keep it short.
 const BATCH_MAX: usize = 256;
@@ -53,15 +55,10 @@ struct Waiting {
 }
 
 impl Appender {
-    /// Starts the writing task; it ends when the last appender is dropped. `appended` is called
-    /// after each batch with the head of the log.
-    pub fn start(
-        pool: PgPool,
-        claims_key: String,
-        appended: impl Fn(Position) + Send + Sync + 'static,
-    ) -> Self {
+    /// Starts the writing task; it ends when the last appender is dropped. What it has written, it hands to the tail.
+    pub fn start(pool: PgPool, claims_key: String, tail: Tail) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(Writer { pool, connection: None, claims_key, appended }.run(waiting));
+        tokio::spawn(Writer { pool, connection: None, claims_key, tail }.run(waiting));
         Self { queue }
     }
 
@@ -80,16 +77,16 @@ impl Appender {
     }
 }
 
-struct Writer<F> {
+struct Writer {
     pool: PgPool,
     /// Its own, beside the pool's: kept while it works, for the pool tests each connection that it gets back.
     connection: Option<PgConnection>,
     /// The fingerprint of the key that claims are hashed with.
     claims_key: String,
-    appended: F,
+    tail: Tail,
 }
 
-impl<F: Fn(Position)> Writer<F> {
+impl Writer {
     async fn run(mut self, mut queue: mpsc::Receiver<Waiting>) {
         let mut waiting = VecDeque::new();
         loop {
@@ -127,13 +124,16 @@ impl<F: Fn(Position)> Writer<F> {
             batch.into_iter().map(|waiting| (waiting.commit, waiting.reply)).unzip();
         debug!(commits = commits.len(), "appending a batch");
         let began = Instant::now();
-        let results = self.append_all(&commits).instrument(span).await;
+        let Outcomes { results, follow } = self.append_all(&commits).instrument(span).await;
         histogram!("orion_append_batch_duration_seconds").record(began.elapsed());
         histogram!("orion_append_batch_commits")
             .record(u32::try_from(commits.len()).unwrap_or(u32::MAX));
-        let head = results.iter().flatten().map(|appended| appended.last).max();
-        if let Some(head) = head {
-            (self.appended)(head);
+        match follow {
+            Some((head, time)) => {
+                self.tail.appended(head, recorded(commits, &results, time), began);
+            }
+            // Without their time the tail has to read them, like those of other servers.
+            None => self.tail.wake(),
         }
         for (reply, result) in replies.into_iter().zip(results) {
             // Whoever asked may be gone; the commit is written all the same.
@@ -141,47 +141,52 @@ impl<F: Fn(Position)> Writer<F> {
         }
     }
 
-    async fn append_all(&mut self, commits: &[Commit]) -> Vec<Result<Appended, AppendError>> {
-        match self.append_until_known(commits).await {
-            Ok(results) => results,
+    async fn append_all(&mut self, commits: &[Commit]) -> Outcomes {
+        let error = match self.append_until_known(commits).await {
+            Ok(outcomes) => return outcomes,
             // One value that PostgreSQL refuses fails the whole statement: the others go alone.
             Err(BatchError::Data(_)) if commits.len() > 1 => {
-                let mut results = Vec::with_capacity(commits.len());
-                for commit in commits {
-                    match self.append_until_known(std::slice::from_ref(commit)).await {
-                        Ok(one) => results.extend(one),
-                        Err(error) => results.push(Err(error.into())),
-                    }
-                }
-                results
+                return self.append_singly(commits).await;
             }
-            Err(BatchError::Data(error)) => vec![Err(AppendError::Data(error))],
-            Err(BatchError::Unavailable(error)) => {
+            Err(error) => error,
+        };
+        let results = match error {
+            BatchError::Data(error) => vec![Err(AppendError::Data(error))],
+            BatchError::Unavailable(error) => {
                 let error = Arc::new(error);
                 let unavailable = || Err(AppendError::Unavailable(Some(error.clone())));
                 commits.iter().map(|_| unavailable()).collect()
             }
+        };
+        Outcomes { results, follow: None }
+    }
+
+    async fn append_singly(&mut self, commits: &[Commit]) -> Outcomes {
+        let mut results = Vec::with_capacity(commits.len());
+        for commit in commits {
+            match self.append_until_known(std::slice::from_ref(commit)).await {
+                Ok(one) => results.extend(one.results),
+                Err(error) => results.push(Err(error.into())),
+            }
         }
+        Outcomes { results, follow: None }
     }
 
     /// Tries again while PostgreSQL cannot be reached, for a while.
     ///
     /// A connection that broke may have committed: then the next try finds its own events.
-    async fn append_until_known(
-        &mut self,
-        commits: &[Commit],
-    ) -> Result<Vec<Result<Appended, AppendError>>, BatchError> {
+    async fn append_until_known(&mut self, commits: &[Commit]) -> Result<Outcomes, BatchError> {
         let deadline = Instant::now() + RETRY_FOR;
         let mut in_doubt = false;
         loop {
             let once = tokio::time::timeout(BATCH_WITHIN, self.append_once(commits));
             let once = once.await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
             let error = match once {
-                Ok(results) if in_doubt => match self.settle(commits, results).await {
-                    Ok(results) => return Ok(results),
+                Ok(outcomes) if in_doubt => match self.settle(commits, outcomes.results).await {
+                    Ok(results) => return Ok(Outcomes { results, follow: None }),
                     Err(error) => error,
                 },
-                Ok(results) => return Ok(results),
+                Ok(outcomes) => return Ok(outcomes),
                 Err(error) if blames_a_value(&error) => return Err(BatchError::Data(error)),
                 Err(error) => error,
             };
@@ -195,17 +200,14 @@ impl<F: Fn(Position)> Writer<F> {
     }
 
     /// One try on the connection that is kept, which is kept only when it succeeds.
-    async fn append_once(
-        &mut self,
-        commits: &[Commit],
-    ) -> Result<Vec<Result<Appended, AppendError>>, sqlx::Error> {
+    async fn append_once(&mut self, commits: &[Commit]) -> Result<Outcomes, sqlx::Error> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => PoolConnection::<Postgres>::detach(self.pool.acquire().await?),
         };
-        let results = append_once(&mut connection, &self.claims_key, commits).await?;
+        let outcomes = append_once(&mut connection, &self.claims_key, commits).await?;
         self.connection = Some(connection);
-        Ok(results)
+        Ok(outcomes)
     }
 
     /// Finds out which conflicts are only the echo of an earlier try that did commit.
@@ -225,6 +227,24 @@ impl<F: Fn(Position)> Writer<F> {
         }
         Ok(settled)
     }
+}
+
+/// The events that were written, as the database has them.
+fn recorded(
+    commits: Vec<Commit>,
+    results: &[Result<Appended, AppendError>],
+    recorded_at: DateTime<Utc>,
+) -> Vec<RecordedEvent> {
+    let written = commits.into_iter().zip(results).filter_map(|(commit, result)| {
+        let first = result.as_ref().ok()?.first;
+        Some((commit, first))
+    });
+    let events = written.flat_map(|(Commit { events, metadata, .. }, first)| {
+        events.into_iter().zip(first.0..).map(move |(event, position)| {
+            RecordedEvent::written(Position(position), event, metadata.clone(), recorded_at)
+        })
+    });
+    events.collect()
 }
 
 /// What became of a commit, in one word for the figures.

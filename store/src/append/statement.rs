@@ -1,5 +1,6 @@
 //! The call of `append_events`: commits into columns, rows into outcomes.
 
+use chrono::{DateTime, Utc};
 use orion_domain::ClaimChange;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -122,9 +123,18 @@ struct OutcomeRow {
     outcome: String,
     commit_number: Option<i32>,
     log_position: Option<i64>,
+    log_time: Option<DateTime<Utc>>,
     first_hash: Option<Vec<u8>>,
     first_ids: Option<String>,
     claim_namespace: Option<String>,
+}
+
+/// What became of a batch.
+pub(super) struct Outcomes {
+    /// Of each commit.
+    pub results: Vec<Result<Appended, AppendError>>,
+    /// The head of the log before the events that this very call wrote, and their time; if it is known.
+    pub follow: Option<(Position, DateTime<Utc>)>,
 }
 
 /// Calls `append_events` with a batch, and tells each commit what became of it.
@@ -132,10 +142,10 @@ pub(super) async fn append_once(
     connection: &mut PgConnection,
     claims_key: &str,
     commits: &[Commit],
-) -> Result<Vec<Result<Appended, AppendError>>, sqlx::Error> {
+) -> Result<Outcomes, sqlx::Error> {
     let columns = Columns::of(commits);
     let rows: Vec<OutcomeRow> = sqlx::query_as(
-        "SELECT outcome, commit_number, log_position, first_hash, first_ids, claim_namespace
+        "SELECT outcome, commit_number, log_position, log_time, first_hash, first_ids, claim_namespace
          FROM append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
                             $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)",
     )
@@ -171,13 +181,15 @@ pub(super) async fn append_once(
 }
 
 /// Tells each commit its refusal, or its positions: the accepted ones follow the head in order.
-fn outcomes(commits: &[Commit], rows: Vec<OutcomeRow>) -> Vec<Result<Appended, AppendError>> {
+fn outcomes(commits: &[Commit], rows: Vec<OutcomeRow>) -> Outcomes {
     let mut refusals: Vec<Option<AppendError>> = commits.iter().map(|_| None).collect();
     let mut head = 0;
+    let mut follow = None;
     for row in rows {
         let index = row.commit_number.and_then(|number| usize::try_from(number - 1).ok());
         let Some(slot) = index.and_then(|index| refusals.get_mut(index)) else {
             head = row.log_position.unwrap_or(head);
+            follow = row.log_time.map(|time| (Position(head), time));
             continue;
         };
         *slot = Some(match row.outcome.as_str() {
@@ -200,7 +212,7 @@ fn outcomes(commits: &[Commit], rows: Vec<OutcomeRow>) -> Vec<Result<Appended, A
         };
         results.push(Err(refusal));
     }
-    results
+    Outcomes { results, follow }
 }
 
 /// Where the events of a commit stand, if this very commit wrote them.
