@@ -71,7 +71,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// Wraps sqlx's error with what was being done.
-    pub(crate) fn database(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+    pub(crate) fn database(doing: &'static str) -> impl Fn(sqlx::Error) -> Self + Copy {
         move |source| Self::Database { doing, source }
     }
 }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::commit::{AppendError, Commit};
 use crate::error::StoreError;
+use crate::kept::Kept;
 use crate::log::Log;
 use crate::vault::{KeyRing, Place, ReadError, SealingKey};
 
@@ -26,6 +27,7 @@ pub const SNAPSHOT_EVERY: i64 = 100;
 #[derive(Clone)]
 pub struct EventStore {
     log: Log,
+    kept: Kept,
     repository: std::sync::Arc<PostgresEventRepository>,
 }
 
@@ -72,7 +74,8 @@ impl EventStore {
     /// Works on a log.
     pub fn new(log: Log) -> Self {
         let repository = PostgresEventRepository::new(log.pool().clone());
-        Self { log, repository: std::sync::Arc::new(repository) }
+        let kept = Kept::new(log.pool().clone());
+        Self { log, kept, repository: std::sync::Arc::new(repository) }
     }
 
     /// The log below.
@@ -100,6 +103,8 @@ impl EventStore {
         id: Uuid,
         shape: Option<i32>,
     ) -> Result<(Option<StoredSnapshot>, Vec<SerializedEvent>), StoreError> {
+        let database = StoreError::database("reading a stream");
+        let mut connection = self.kept.take().await.map_err(database)?;
         let rows: Vec<StreamRow> = sqlx::query_as(
             "WITH snapshot AS (
                  SELECT last_sequence, payload FROM snapshots
@@ -115,9 +120,10 @@ impl EventStore {
         .bind(A::TYPE)
         .bind(id.to_string())
         .bind(shape.map(i64::from))
-        .fetch_all(self.log.pool())
+        .fetch_all(&mut *connection)
         .await
-        .map_err(StoreError::database("reading a stream"))?;
+        .map_err(database)?;
+        self.kept.give_back(connection);
         let mut snapshot = None;
         let mut events = Vec::with_capacity(rows.len());
         for StreamRow { sequence, event_type, event_version, payload: Json(payload) } in rows {

@@ -9,9 +9,9 @@ use async_graphql::extensions::{
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Request, Response, ServerResult, Value, async_trait};
 use orion_projections::READ_MODEL;
-use orion_store::Position;
+use orion_store::{Kept, Position};
 use sqlx::postgres::PgRow;
-use sqlx::{Decode, PgPool, Postgres, QueryBuilder, Row as _, Transaction, Type};
+use sqlx::{Decode, Postgres, QueryBuilder, Row as _, Transaction, Type};
 use tokio::sync::Mutex;
 
 use super::context::{App, Caller, read_position};
@@ -28,14 +28,14 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 /// a pool of its own.
 #[derive(Debug)]
 pub struct Snapshot {
-    pool: PgPool,
+    pool: Kept,
     open: Mutex<Option<Transaction<'static, Postgres>>>,
     position: SyncMutex<Option<Position>>,
 }
 
 impl Snapshot {
     /// One that is yet to be taken.
-    pub fn new(pool: PgPool) -> Arc<Self> {
+    pub fn new(pool: Kept) -> Arc<Self> {
         Arc::new(Self { pool, open: Mutex::default(), position: SyncMutex::default() })
     }
 
@@ -62,7 +62,9 @@ impl Snapshot {
         &self,
         sql: &mut QueryBuilder<'_, Postgres>,
     ) -> Result<Option<PgRow>, sqlx::Error> {
-        let row = sql.build().fetch_optional(&self.pool).await?;
+        let mut connection = self.pool.take().await?;
+        let row = sql.build().fetch_optional(&mut *connection).await?;
+        self.pool.give_back(connection);
         if let Some(row) = &row {
             let position: Option<i64> = row.try_get(0)?;
             self.known().get_or_insert(Position(position.unwrap_or_default()));
@@ -79,7 +81,7 @@ impl Snapshot {
     }
 
     async fn take(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        let mut transaction = self.pool.begin_with(BEGIN).await?;
+        let mut transaction = self.pool.pool().begin_with(BEGIN).await?;
         let position: Option<i64> =
             sqlx::query_scalar("SELECT position FROM projection.checkpoints WHERE name = $1")
                 .bind(READ_MODEL)

@@ -12,6 +12,7 @@ mod embedded;
 mod erasure;
 mod event_store;
 mod fixtures;
+mod kept;
 mod keys;
 mod long_snapshot;
 mod migrate;

@@ -1,0 +1,73 @@
+//! Connections that are kept: they go from one to the next, the pool keeps enough, and its end is theirs.
+
+use std::time::Duration;
+
+use orion_store::{Kept, connect};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgPool, Postgres};
+
+use crate::fixtures::{World, eventually, in_time};
+
+const POOL: u32 = 4;
+
+async fn pool(world: &World) -> PgPool {
+    connect(world.url(), POOL).await.unwrap()
+}
+
+async fn pid(connection: &mut PoolConnection<Postgres>) -> i32 {
+    sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut **connection).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_goes_from_one_to_the_next() {
+    let world = World::new().await;
+    let kept = Kept::new(pool(&world).await);
+    let mut first = kept.take().await.unwrap();
+    let known = pid(&mut first).await;
+    kept.give_back(first);
+    assert_eq!(kept.pool().num_idle(), 0, "it did not go back to the pool");
+    let mut second = kept.take().await.unwrap();
+    assert_eq!(pid(&mut second).await, known);
+}
+
+#[tokio::test]
+async fn half_of_the_pool_is_left_to_others() {
+    let world = World::new().await;
+    let kept = Kept::new(pool(&world).await);
+    let mut taken = Vec::new();
+    for _ in 0..POOL {
+        taken.push(kept.take().await.unwrap());
+    }
+    for connection in taken {
+        kept.give_back(connection);
+    }
+    let mut others = Vec::new();
+    for _ in 0..POOL / 2 {
+        others.push(in_time("a connection", kept.pool().acquire()).await.unwrap());
+    }
+    assert_eq!(kept.pool().try_acquire().map(|_| ()), None, "the other half is kept");
+}
+
+#[tokio::test]
+async fn what_has_rested_is_tried_before_it_is_used() {
+    let world = World::new().await;
+    let kept = Kept::new(pool(&world).await);
+    kept.give_back(kept.take().await.unwrap());
+    assert!(world.terminate_backends().await > 0);
+    // For a moment it is trusted, and fails; then whatever comes is alive.
+    eventually("a living connection", async || {
+        let Ok(mut connection) = kept.take().await else { return false };
+        sqlx::query("SELECT 1").execute(&mut *connection).await.is_ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_end_of_the_pool_waits_for_none_of_them() {
+    let world = World::new().await;
+    let kept = Kept::new(pool(&world).await);
+    kept.give_back(kept.take().await.unwrap());
+    let closed = tokio::time::timeout(Duration::from_secs(5), kept.pool().close()).await;
+    assert!(closed.is_ok(), "a kept connection holds the pool open");
+    kept.take().await.unwrap_err();
+}
