@@ -5,6 +5,7 @@ use std::time::Duration;
 use orion_store::{Fact, Log, Position, StoreError};
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, Postgres};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -18,6 +19,13 @@ const BACK_OFF: Duration = Duration::from_secs(1);
 
 /// The most events that are read at a time.
 const BATCH_MAX: usize = 500;
+
+/// How far apart batches begin at least: nobody waits for a reactor, and each batch wakes all of them.
+const BATCH_EVERY: Duration = Duration::from_millis(20);
+
+/// How far apart the checkpoint is written at least, unless a reaction has left Orion. What is
+/// repeated after a crash does nothing again.
+const SAVE_EVERY: Duration = Duration::from_millis(500);
 
 /// The namespace of the ids of reactors' commands.
 const COMMANDS: Uuid = Uuid::from_u128(0x7f7c_3b2e_52a1_4d0b_9a55_9d6c_21d0_5e11);
@@ -114,13 +122,30 @@ async fn lead<R: Reactor>(bus: &Bus, reactor: &R) -> Result<(), RunError> {
     }
     info!(reactor = R::NAME, "reactor leads");
     let mut done = start(&mut connection, log, R::NAME).await?;
+    let (mut saved, mut saved_at) = (done, Instant::now());
     let tail = log.tail().read_by("reactor");
     loop {
-        let events = tail.next(done, BATCH_MAX).await?;
+        let due = async {
+            if saved < done {
+                sleep_until(saved_at + SAVE_EVERY).await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+        };
+        let events = tokio::select! {
+            biased;
+            () = due => {
+                save(&mut connection, R::NAME, done).await?;
+                (saved, saved_at) = (done, Instant::now());
+                continue;
+            }
+            events = tail.next(done, BATCH_MAX) => events?,
+        };
         if events.is_empty() {
             // The tail was stopped, and with it soon this task.
             return std::future::pending().await;
         }
+        let began = Instant::now();
         for fact in log.read_facts(&events).await? {
             let position = fact.position;
             reactor
@@ -130,9 +155,12 @@ async fn lead<R: Reactor>(bus: &Bus, reactor: &R) -> Result<(), RunError> {
             done = position;
             if reactor.leaves_orion(&fact) {
                 save(&mut connection, R::NAME, done).await?;
+                (saved, saved_at) = (done, Instant::now());
             }
         }
-        save(&mut connection, R::NAME, done).await?;
+        if events.len() < BATCH_MAX {
+            sleep_until(began + BATCH_EVERY).await;
+        }
     }
 }
 
