@@ -11,7 +11,7 @@ use orion_store::{
     Fact, Log, Position, ReadError, RecordedEvent, StoreError, blames_a_value, locks,
 };
 use sqlx::pool::PoolConnection;
-use sqlx::{Connection, Executor as _, PgConnection, PgPool, Postgres};
+use sqlx::{Executor as _, PgConnection, PgPool, Postgres};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, warn};
@@ -87,9 +87,12 @@ impl Projection {
         tokio::time::timeout(within, work).await.unwrap_or_else(late)
     }
 
-    /// How far apart batches begin.
-    fn every(self) -> Duration {
+    /// How far apart this batch and the next begin at least.
+    fn rest_after(self, events: usize) -> Duration {
         match self {
+            _ if events == self.batch_max() => Duration::ZERO,
+            // One alone is no sign of more, and who sends one after the other waits for each.
+            Self::ReadModel if events == 1 => Duration::ZERO,
             Self::ReadModel => TABLES_EVERY,
             Self::Notifications => NOTIFICATIONS_EVERY,
         }
@@ -250,9 +253,8 @@ impl Projector {
                 .record(count);
             histogram!("orion_projection_batch_duration_seconds", "projection" => self.projection.name())
                 .record(began.elapsed());
-            if events.len() < self.projection.batch_max() {
-                tokio::time::sleep_until((began + self.projection.every()).into()).await;
-            }
+            let rest = self.projection.rest_after(events.len());
+            tokio::time::sleep_until((began + rest).into()).await;
         }
     }
 
@@ -325,22 +327,23 @@ impl Projector {
         facts: &[Fact],
     ) -> Result<(), LeaderError> {
         let Some(newest) = facts.last() else { return Ok(()) };
-        let mut transaction = connection.begin().await?;
-        // The checkpoint first: whoever holds its row has the tables for himself (`rebuild`).
-        let moved = sqlx::query(
-            "UPDATE projection.checkpoints SET position = $1, updated_at = now()
-             WHERE name = $2 AND position = $3 AND status = 'running'",
-        )
-        .bind(newest.position.0)
-        .bind(self.projection.name())
-        .bind(applied.0)
-        .execute(&mut *transaction)
-        .await?;
+        // The checkpoint first: whoever holds its row has the tables for himself (`rebuild`). In the same
+        // round trip as BEGIN, which takes no parameters; a name of ours needs no quoting.
+        let begin = format!(
+            "BEGIN; UPDATE projection.checkpoints SET position = {newest}, updated_at = now()
+             WHERE name = '{name}' AND position = {applied} AND status = 'running'",
+            newest = newest.position,
+            name = self.projection.name(),
+        );
+        let moved = connection.execute(begin.as_str()).await?;
         if moved.rows_affected() != 1 {
             return Err(LeaderError::Overtaken { expected: applied });
         }
-        self.projection.apply(&mut transaction, facts).await?;
-        transaction.commit().await?;
+        if let Err(error) = self.projection.apply(connection, facts).await {
+            connection.execute("ROLLBACK").await?;
+            return Err(error.into());
+        }
+        connection.execute("COMMIT").await?;
         self.progress
             .send_replace(Checkpoint { position: newest.position, status: Status::Running });
         Ok(())
