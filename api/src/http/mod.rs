@@ -54,9 +54,11 @@ const BODY_MAX: usize = 1_048_576;
 /// How much of a `User-Agent` is kept.
 const USER_AGENT_CHARS_MAX: usize = 512;
 
-/// What handlers share.
-#[derive(Clone)]
-pub struct Shared {
+/// What handlers share; each layer of the router has a clone of it for each request.
+pub type Shared = Arc<Services>;
+
+/// What they answer with.
+pub struct Services {
     /// The application.
     pub app: App,
     /// The schema over it.

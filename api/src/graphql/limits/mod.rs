@@ -5,6 +5,7 @@
 //! caller's budget, validated, and run against the clock. Each mutation counts by itself, too.
 
 mod assess;
+mod documents;
 mod text;
 
 use std::panic::AssertUnwindSafe;
@@ -130,7 +131,7 @@ impl From<TooMuch> for ServerError {
 /// into a request before it is executed.
 pub fn parsed(request: &mut Request) -> ServerResult<&ExecutableDocument> {
     text::check(&request.query)?;
-    request.parsed_query()
+    documents::parse(request)
 }
 
 /// Refuses what is too much, and charges the rest.
