@@ -1,5 +1,6 @@
 //! Access tokens, and who a request comes from.
 
+pub mod recognised;
 pub mod rights;
 mod service_token;
 
@@ -142,8 +143,8 @@ impl Tokens {
         Ok(Issued { token, expires_at })
     }
 
-    /// The user and the session of a token that is ours and still valid, and its end.
-    fn verify(&self, token: &str) -> Option<(UserId, SessionId, DateTime<Utc>)> {
+    /// The user and the session of a token that is ours and still valid, the role that it was issued to, and its end.
+    fn verify(&self, token: &str) -> Option<(UserId, SessionId, Role, DateTime<Utc>)> {
         let kid = jsonwebtoken::decode_header(token).ok()?.kid?;
         let key = self.keys.iter().find(|key| key.id == kid)?;
         let token = jsonwebtoken::decode::<Claims>(token, &key.decoding, &self.validation).ok()?;
@@ -152,7 +153,7 @@ impl Tokens {
         let is_past = claims.iat <= Utc::now().timestamp() + CLOCK_SKEW_SECONDS;
         let end = DateTime::from_timestamp(claims.exp, 0)?;
         // The library lets it live for the second in which it ends.
-        (is_past && Utc::now() < end).then_some((claims.sub, claims.sid, end))
+        (is_past && Utc::now() < end).then_some((claims.sub, claims.sid, claims.role, end))
     }
 }
 
@@ -193,12 +194,25 @@ pub async fn recognise(app: &App, bearer: Option<&str>) -> Result<Known, AuthErr
     let Some(token) = bearer else {
         return Ok(Known { actor: Actor::Anonymous, expires_at: None });
     };
-    if ServiceSecret::is_one(token) {
-        return service_token::machine(app, token).await;
+    if let Some(known) = app.recognised.find(app.bus.log().tail(), token) {
+        return Ok(known);
     }
-    let (id, session_id, end) = app.tokens.verify(token).ok_or(AuthError::Invalid)?;
-    let actor = user(app, id, session_id).await?;
-    Ok(Known { actor, expires_at: Some(end) })
+    // From before the look on, whatever ends the rights is heeded.
+    let (standing, known) = if ServiceSecret::is_one(token) {
+        let presented = ServiceSecret::parse(token).ok_or(AuthError::Invalid)?;
+        let scopes = std::iter::empty().collect();
+        let standing = app.rights.enter(Actor::Service { id: presented.id(), scopes });
+        (standing, service_token::machine(app, &presented).await?)
+    } else {
+        let (id, session_id, role, end) = app.tokens.verify(token).ok_or(AuthError::Invalid)?;
+        let standing = app.rights.enter(Actor::User { id, role, session_id });
+        let actor = user(app, id, session_id).await?;
+        (standing, Known { actor, expires_at: Some(end) })
+    };
+    if standing.put(|_| Some(known.actor)).is_ok() {
+        app.recognised.keep(token, standing, known.expires_at);
+    }
+    Ok(known)
 }
 
 async fn user(app: &App, id: UserId, session_id: SessionId) -> Result<Actor, AuthError> {
@@ -214,7 +228,7 @@ async fn user(app: &App, id: UserId, session_id: SessionId) -> Result<Actor, Aut
     )
     .bind(session_id.0)
     .bind(id.0)
-    .fetch_optional(pool)
+    .fetch_optional(pool.pool())
     .await?;
     let role = match seen {
         Some((role, true, true)) => Role::ALL.iter().copied().find(|known| known.as_str() == role),
@@ -284,7 +298,7 @@ mod tests {
 
     /// Whose token it is.
     fn holder(tokens: &Tokens, token: &str) -> Option<(UserId, SessionId)> {
-        tokens.verify(token).map(|(user_id, session_id, _)| (user_id, session_id))
+        tokens.verify(token).map(|(user_id, session_id, ..)| (user_id, session_id))
     }
 
     #[test]
@@ -297,7 +311,7 @@ mod tests {
     fn a_token_ends_when_it_says() {
         let tokens = tokens(1).living_for(Span::from_mins(1));
         let issued = tokens.issue(USER, SESSION, Role::Admin).unwrap();
-        let (_, _, end) = tokens.verify(&issued.token).unwrap();
+        let (.., end) = tokens.verify(&issued.token).unwrap();
         assert_eq!(end, issued.expires_at);
         let left = end - Utc::now();
         assert!(left <= Duration::seconds(60) && left > Duration::seconds(50), "{left}");

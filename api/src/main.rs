@@ -10,6 +10,10 @@ use orion_api::{maintenance, server, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+/// Answers are made of many small values that live shortly: libc's allocator took a tenth of the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The exit status of a wrong setting, or of a server that could not start.
 const CANNOT_START: u8 = 2;
 

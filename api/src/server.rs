@@ -17,7 +17,7 @@ use orion_commands::{
 use orion_projections::{Progress, Projector};
 use orion_store::embedded::{Embedded, EmbeddedError};
 use orion_store::seal::{LogKey, LogPublicKey, run_sealer};
-use orion_store::{ConnectError, Keys, KeysError, Log, MasterKeys, StoreError};
+use orion_store::{ConnectError, Kept, Keys, KeysError, Log, MasterKeys, StoreError};
 use rand::distr::{Alphanumeric, SampleString as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
@@ -33,7 +33,7 @@ use crate::graphql::context::App;
 use crate::graphql::schema;
 use crate::http::oauth::{OAuth, Providers};
 use crate::http::serve::{self, Bounds};
-use crate::http::{Edge, Shared, Sockets, Watches, router};
+use crate::http::{Edge, Services, Sockets, Watches, router};
 use crate::limits::Limits;
 use crate::telemetry::{chain, figures};
 
@@ -248,8 +248,20 @@ async fn serve(
     let sockets = Sockets::new(config.rate_limits == Switch::On, config.socket_ping, stop.clone());
 
     let tokens = Arc::new(tokens);
-    let pool = queries;
-    let app = App { bus, log_keys, passwords, tokens, limits, rights, progress, notified, pool };
+    let pool = Kept::new(queries);
+    let recognised = Arc::default();
+    let app = App {
+        bus,
+        log_keys,
+        passwords,
+        tokens,
+        limits,
+        rights,
+        recognised,
+        progress,
+        notified,
+        pool,
+    };
     let edge = Edge {
         proxies: Arc::new(config.trusted_proxies.clone()),
         origins: Arc::new(config.cors_origins.clone()),
@@ -268,7 +280,7 @@ async fn serve(
     let schema = schema(app.clone(), config.rules());
     let watches = Watches::new(schema.clone());
     let open = sockets.clone();
-    let shared = Shared { app, schema, oauth, edge, figures, sockets, watches };
+    let shared = Arc::new(Services { app, schema, oauth, edge, figures, sockets, watches });
     let server = async {
         serve::serve(listener, router(shared), bounds, stop.clone()).await;
         open.closed().await;

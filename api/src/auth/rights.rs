@@ -107,7 +107,7 @@ impl Rights {
     }
 
     /// From now on an event that ends the rights is heeded.
-    fn enter(self: &Arc<Self>, actor: Actor) -> Standing {
+    pub(super) fn enter(self: &Arc<Self>, actor: Actor) -> Standing {
         let mut guests = self.lock();
         guests.last_id += 1;
         let id = guests.last_id;
@@ -142,6 +142,11 @@ impl Standing {
         *self.0.actor.borrow()
     }
 
+    /// What every event up to here has ended is gone.
+    pub(super) fn seen(&self) -> Position {
+        *self.0.rights.seen.borrow()
+    }
+
     /// Waits until the rights have ended.
     pub async fn ended(&self) {
         // The sender lives as long as this.
@@ -174,7 +179,7 @@ impl Standing {
     }
 
     /// Changes whose rights they are. Rights that have ended do not come back.
-    fn put(&self, change: impl FnOnce(Actor) -> Option<Actor>) -> Result<(), AuthError> {
+    pub(super) fn put(&self, change: impl FnOnce(Actor) -> Option<Actor>) -> Result<(), AuthError> {
         self.0.actor.send_if_modified(|actor| {
             let before = *actor;
             *actor = before.and_then(change);

@@ -14,8 +14,7 @@ use super::{AuthError, Known, rights_are_in_tables};
 use crate::graphql::context::App;
 
 /// The machine that shows this token, with the scopes of this moment.
-pub(super) async fn machine(app: &App, bearer: &str) -> Result<Known, AuthError> {
-    let presented = ServiceSecret::parse(bearer).ok_or(AuthError::Invalid)?;
+pub(super) async fn machine(app: &App, presented: &ServiceSecret) -> Result<Known, AuthError> {
     let id = presented.id();
     let known = if rights_are_in_tables(app, &[id.0]) { in_tables(app, id.0).await? } else { None };
     let credential = match known {
@@ -37,7 +36,7 @@ pub(super) async fn scopes_in_log(app: &App, id: Uuid) -> Result<Option<Scopes>,
 async fn in_tables(app: &App, id: Uuid) -> Result<Option<Credential>, AuthError> {
     let statement = format!("SELECT to_json(t) FROM {} t WHERE t.id = $1", ServiceTokenRow::NAME);
     let found: Option<Json<ServiceTokenRow>> =
-        sqlx::query_scalar(&statement).bind(id).fetch_optional(&app.pool).await?;
+        sqlx::query_scalar(&statement).bind(id).fetch_optional(app.pool.pool()).await?;
     Ok(found.map(|Json(row)| Credential {
         token_hash: row.token_hash,
         scopes: row.scopes,

@@ -10,10 +10,9 @@ use async_graphql::{Context, Error, ID, Result, ScalarType as _};
 use chrono::{DateTime, Utc};
 use orion_commands::{Action, Actor, Bus, Client, Envelope, Passwords, Refusal, UseCase, policy};
 use orion_projections::Progress;
-use orion_store::Position as LogPosition;
 use orion_store::seal::LogPublicKey;
+use orion_store::{Kept, Position as LogPosition};
 use serde_json::Value;
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::error::{UserError, bad_input, coded, failure, internal};
@@ -24,6 +23,7 @@ use super::scalars::{Position, uuid};
 use super::selection::Document;
 use super::snapshot::Snapshot;
 use crate::auth::Tokens;
+use crate::auth::recognised::Recognised;
 use crate::auth::rights::Rights;
 use crate::limits::Limits;
 use crate::telemetry::traces::traceparent;
@@ -49,13 +49,15 @@ pub struct App {
     pub limits: Arc<Limits>,
     /// Who still has the rights that it came with.
     pub rights: Arc<Rights>,
+    /// Who was recognised lately.
+    pub recognised: Arc<Recognised>,
     /// How far the read model is.
     pub progress: Progress,
     /// How far the notifications are.
     pub notified: Progress,
     /// Connections for queries. They are not those of the log, so that slow queries keep nobody from
     /// writing, and PostgreSQL cancels what takes too long on them.
-    pub pool: PgPool,
+    pub pool: Kept,
 }
 
 /// What is known of one request.

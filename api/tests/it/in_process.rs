@@ -15,7 +15,7 @@ use orion_api::limits::Limits;
 use orion_commands::{Actor, Bus, Client, Passwords};
 use orion_domain::values::{Role, SessionId, UserId};
 use orion_projections::Projector;
-use orion_store::testing;
+use orion_store::{Kept, testing};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
@@ -48,9 +48,10 @@ impl InProcess {
             tokens: Arc::new(Tokens::new(&[7; 32], &[]).unwrap()),
             limits: Arc::new(Limits::new(false)),
             rights,
+            recognised: Arc::default(),
             progress,
             notified,
-            pool: orion_store::connect_to_read(url, queries, TIMEOUT).await.unwrap(),
+            pool: Kept::new(orion_store::connect_to_read(url, queries, TIMEOUT).await.unwrap()),
         };
         let rules =
             Rules { timeout: TIMEOUT, introspection: Introspection::On, suggestions: false };

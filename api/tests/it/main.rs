@@ -43,6 +43,7 @@ mod replay;
 mod rest;
 mod resume;
 mod rights;
+mod round_trips;
 mod schema;
 mod sdl;
 mod seals;
