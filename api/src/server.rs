@@ -35,6 +35,7 @@ use crate::http::oauth::{OAuth, Providers};
 use crate::http::serve::{self, Bounds};
 use crate::http::{Edge, Shared, Sockets, Watches, router};
 use crate::limits::Limits;
+use crate::relay::{NatsServers, Relay};
 use crate::telemetry::{chain, figures};
 
 /// How long open requests may take to end when the server stops.
@@ -111,6 +112,7 @@ pub async fn run(
         .map_err(|source| StartError::DataDir { path: config.data_dir.clone(), source })?;
     let providers = Providers::new(&config)?;
     let webhooks = Webhooks::new(config.webhook_private == Switch::On)?;
+    let nats = config.nats()?;
     let masters = config.master_keys()?;
     let tokens = Tokens::new(&config.token_key()?, &config.token_keys_old()?)?
         .living_for(config.access_token_ttl);
@@ -138,7 +140,7 @@ pub async fn run(
         Ok(Some(opened)) => {
             let new_admin = opened.is_new.then_some((&admin_password.1, is_generated));
             announce(&config, address, embedded.is_some(), new_admin);
-            let parts = Parts { tokens, seals, providers, mailer, webhooks, figures };
+            let parts = Parts { tokens, seals, providers, mailer, webhooks, nats, figures };
             serve(&config, opened, parts, listener, stop).await;
             Ok(())
         }
@@ -206,6 +208,7 @@ struct Parts {
     providers: Providers,
     mailer: Arc<dyn Mailer>,
     webhooks: Webhooks,
+    nats: Option<NatsServers>,
     figures: PrometheusHandle,
 }
 
@@ -226,7 +229,7 @@ impl Seals {
 async fn serve(
     config: &Config,
     opened: Opened,
-    Parts { tokens, seals, providers, mailer, webhooks, figures }: Parts,
+    Parts { tokens, seals, providers, mailer, webhooks, nats, figures }: Parts,
     listener: TcpListener,
     stop: CancellationToken,
 ) {
@@ -237,6 +240,12 @@ async fn serve(
 
     let log_keys = seals.public();
     tasks.spawn(run_sealer(bus.log().clone(), seals.key, seals.old, stop_tasks.clone()));
+
+    let relay = nats.map(|servers| {
+        let (relay, status) = Relay::new(bus.log().clone(), servers);
+        tasks.spawn(relay.run(stop_tasks.clone()));
+        status
+    });
 
     let limits = Arc::new(Limits::new(config.rate_limits == Switch::On));
     tasks.spawn(limits.clone().forget_full(stop_tasks.clone()));
@@ -268,7 +277,7 @@ async fn serve(
     let schema = schema(app.clone(), config.rules());
     let watches = Watches::new(schema.clone());
     let open = sockets.clone();
-    let shared = Shared { app, schema, oauth, edge, figures, sockets, watches };
+    let shared = Shared { app, schema, oauth, edge, figures, sockets, watches, relay };
     let server = async {
         serve::serve(listener, router(shared), bounds, stop.clone()).await;
         open.closed().await;

@@ -30,9 +30,10 @@ pub struct Telemetry {
 
 /// Sends log lines to standard error, counts, and exports spans if the settings say where to.
 pub fn start(config: &Config, runtime: &Handle) -> Result<Telemetry, ConfigError> {
-    // PostgreSQL's notices are noise, and what goes over WebSockets has access tokens in it: neither
-    // is logged unless somebody asks for it by name.
-    let quiet = "sqlx::postgres::notice=warn,tungstenite=info,tokio_tungstenite=info";
+    // PostgreSQL's notices are noise, and so is NATS's client, which also writes its password; what goes over
+    // WebSockets has access tokens in it: none is logged unless somebody asks for it by name.
+    let quiet =
+        "sqlx::postgres::notice=warn,tungstenite=info,tokio_tungstenite=info,async_nats=warn";
     let filter = format!("{quiet},{}", config.log);
     let filter = EnvFilter::try_new(filter).map_err(|error| ConfigError::Value {
         variable: "ORION_LOG",

@@ -21,3 +21,6 @@ pub const SEALER: i64 = 7_165_914_214;
 
 /// The rebuild of the documented tables, until its connection ends.
 pub const REBUILD: i64 = 7_165_914_216;
+
+/// The relay that publishes the log to NATS JetStream, for as long as its connection lives.
+pub const RELAY: i64 = 7_165_914_217;

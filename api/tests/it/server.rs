@@ -263,6 +263,15 @@ impl Server {
         fs::read_to_string(self.data_dir.path().join("stderr")).unwrap()
     }
 
+    /// Sends it a signal, such as the one that lets it stand still.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap()
+    }
+
     /// Kills it without a warning; its data directory stays for another start.
     pub async fn kill9(mut self) -> Stopped {
         self.child.kill().await.unwrap();
@@ -271,8 +280,7 @@ impl Server {
 
     /// Asks it to stop, as an operator does, and waits for its end.
     pub async fn terminate(mut self) -> (Ended, Stopped) {
-        let pid = Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         let ended = within(STOPS_WITHIN, async || self.child.try_wait().unwrap()).await;
         let status = ended.expect("the server stops in time");
         let ended = self.data_dir.ended(status);
