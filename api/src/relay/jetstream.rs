@@ -104,15 +104,11 @@ impl JetStream {
         let subject = subject(event).ok_or(RelayError::Unnamed { position })?;
         let refused = move |source| RelayError::Refused { position, source };
         let sent = self.context.send_publish(subject, message(event)).await;
-        let acknowledged = sent.map_err(|source| match source.kind() {
-            PublishErrorKind::MaxPayloadExceeded => RelayError::TooLarge { position, source },
-            PublishErrorKind::StreamNotFound
-            | PublishErrorKind::WrongLastMessageId
-            | PublishErrorKind::WrongLastSequence
-            | PublishErrorKind::TimedOut
-            | PublishErrorKind::BrokenPipe
-            | PublishErrorKind::MaxAckPending
-            | PublishErrorKind::Other => refused(source),
+        let acknowledged = sent.map_err(|source| {
+            if source.kind() == PublishErrorKind::MaxPayloadExceeded {
+                return RelayError::TooLarge { position, source };
+            }
+            refused(source)
         })?;
         Ok(Box::pin(async move {
             let acknowledged = acknowledged.await.map_err(refused)?;
@@ -134,12 +130,14 @@ impl JetStream {
             ..Config::default()
         };
         let stream = self.context.get_or_create_stream(config).await;
-        let stream = stream.map_err(|error| match error.kind() {
+        let stream = stream.map_err(|error| {
             // Such as: another stream has these subjects.
-            CreateStreamErrorKind::JetStream(why) if why.code() == 400 => {
-                RelayError::Unfit(why.to_string())
+            if let CreateStreamErrorKind::JetStream(why) = error.kind()
+                && why.code() == 400
+            {
+                return RelayError::Unfit(why.to_string());
             }
-            _ => failed("opening the stream")(error),
+            failed("opening the stream")(error)
         })?;
         match unfit(&stream.cached_info().config) {
             Some(why) => Err(RelayError::Unfit(why)),

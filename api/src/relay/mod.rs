@@ -66,7 +66,8 @@ impl Relay {
 
     /// Runs until `stop`, as the leader or waiting to be it. Never ends because of a failure.
     pub async fn run(mut self, stop: CancellationToken) {
-        stop.run_until_cancelled(self.run_forever()).await;
+        // Boxed: what goes to NATS and back is large.
+        stop.run_until_cancelled(Box::pin(self.run_forever())).await;
     }
 
     async fn run_forever(&mut self) {

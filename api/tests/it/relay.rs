@@ -149,6 +149,29 @@ async fn every_event_is_a_message_that_says_where_it_stands() {
     shows(&server, "orion_relay_lag_events 0").await;
     shows(&server, "orion_relay_stopped 0").await;
     assert!(!server.stderr().contains(PASSWORD));
+
+    // Whoever removes the stream gets it again, whole.
+    nats.jetstream().await.delete_stream("ORION").await.unwrap();
+    world.append(1).await;
+    world.assert_relayed(&nats).await;
+}
+
+#[tokio::test]
+async fn a_stream_whose_messages_were_removed_goes_on_where_it_was() {
+    let Some(nats) = Nats::start().await else { return };
+    let world = World::new().await;
+    let server = Server::with(world.settings(&nats)).await;
+    let head = world.append(10).await;
+    world.assert_relayed(&nats).await;
+    nats.stream().await.purge().await.unwrap();
+    let (_, ended) = server.terminate().await;
+    let server = ended.start_again().await;
+    says(&server, "relaying").await;
+    assert_eq!(world.append(1).await, head + 1);
+    let stream = nats.stream().await;
+    let next = (head + 1).unsigned_abs();
+    let message = eventually("the next event", async || stream.get_raw_message(next).await.ok());
+    assert_eq!(header(&message.await, "ce-id"), next.to_string());
 }
 
 #[tokio::test]
