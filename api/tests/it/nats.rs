@@ -2,9 +2,11 @@
 
 use std::env::{split_paths, var_os};
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use async_nats::ConnectOptions;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{Info, Stream};
 use async_nats::jetstream::{self, Context};
@@ -20,7 +22,13 @@ const ALSO_IN: &str = "/usr/sbin";
 /// Set where a missing `nats-server` is a failure, as in CI.
 const REQUIRED: &str = "ORION_TEST_NATS_REQUIRED";
 
-/// The password of the only user; it must not be seen anywhere.
+/// What a relay may do, and no more: as `docs/operations.md` says it.
+const RIGHTS: &str = r#"{
+    publish: ["orion.events.>", "$JS.API.STREAM.INFO.ORION", "$JS.API.STREAM.CREATE.ORION", "$JS.API.STREAM.MSG.GET.ORION"]
+    subscribe: ["_INBOX.>"]
+}"#;
+
+/// The password of the relay's user; it must not be seen anywhere.
 pub const PASSWORD: &str = "kept-to-itself";
 
 /// The largest message, unless a test says otherwise: NATS's own default.
@@ -43,7 +51,9 @@ impl Nats {
     pub async fn start_with(max_payload: usize) -> Option<Self> {
         let Some(program) = program() else {
             assert!(var_os(REQUIRED).is_none(), "there is no nats-server, and {REQUIRED} is set");
-            eprintln!("skipped: there is no nats-server (Debian: apt-get install nats-server)");
+            // Past the harness, which keeps to itself what good tests print.
+            let said = "skipped: there is no nats-server (Debian: apt-get install nats-server)";
+            let _ = writeln!(std::io::stderr(), "{said}");
             return None;
         };
         let folder = tempfile::Builder::new().prefix("orion-nats-test-").tempdir().unwrap();
@@ -82,10 +92,7 @@ impl Nats {
         let client = eventually("the test reaches NATS", async || {
             async_nats::connect_with_options(
                 format!("127.0.0.1:{}", self.port),
-                async_nats::ConnectOptions::with_user_and_password(
-                    "orion".to_owned(),
-                    PASSWORD.to_owned(),
-                ),
+                ConnectOptions::with_user_and_password("test".to_owned(), "test".to_owned()),
             )
             .await
             .ok()
@@ -145,7 +152,10 @@ fn spawn(program: &PathBuf, folder: &TempDir, port: i32, max_payload: usize) -> 
     let settings = format!(
         "host: 127.0.0.1\nport: {port}\nports_file_dir: \"{path}\"\nmax_payload: {max_payload}\n\
          jetstream {{ store_dir: \"{path}/store\" }}\n\
-         authorization {{ user: orion, password: {PASSWORD} }}\n"
+         authorization {{ users: [\n\
+           {{ user: test, password: test }}\n\
+           {{ user: orion, password: {PASSWORD}, permissions: {RIGHTS} }}\n\
+         ] }}\n"
     );
     let file = folder.path().join("nats.conf");
     fs::write(&file, settings).unwrap();
