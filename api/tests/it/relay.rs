@@ -3,7 +3,7 @@
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::Config;
 use orion_store::testing::bench::append_one;
-use orion_store::testing::{TestDatabase, database, log};
+use orion_store::testing::{TestCluster, TestDatabase, database, log};
 use orion_store::{Log, Position};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -18,24 +18,29 @@ use crate::server::{Server, Settings};
 
 /// A database whose log the test writes to, beside the servers.
 struct World {
-    database: TestDatabase,
+    url: String,
     log: Log,
     pool: PgPool,
     _stop: DropGuard,
 }
 
 impl World {
-    async fn new() -> Self {
+    /// On a database of its own, which must be kept.
+    async fn new() -> (Self, TestDatabase) {
         let database = database().await;
-        let pool = orion_store::connect(&database.url, 8).await.unwrap();
+        (Self::at(database.url.clone()).await, database)
+    }
+
+    async fn at(url: String) -> Self {
+        let pool = orion_store::connect(&url, 8).await.unwrap();
         let stop = CancellationToken::new();
         let log = log(pool.clone(), stop.clone()).await;
-        Self { database, log, pool, _stop: stop.drop_guard() }
+        Self { url, log, pool, _stop: stop.drop_guard() }
     }
 
     /// For a server that relays to this NATS.
     fn settings(&self, nats: &Nats) -> Settings {
-        Settings::on(&self.database.url).with("ORION_NATS_URL", nats.url())
+        Settings::on(&self.url).with("ORION_NATS_URL", nats.url())
     }
 
     /// Appends so many events; gives the newest position.
@@ -107,7 +112,7 @@ async fn shows(server: &Server, figure: &str) {
 #[tokio::test]
 async fn every_event_is_a_message_that_says_where_it_stands() {
     let Some(nats) = Nats::start().await else { return };
-    let world = World::new().await;
+    let (world, _database) = World::new().await;
     let server = Server::with(world.settings(&nats).with("ORION_LOG", "debug")).await;
     let ada = server.editor("ada").await;
     let trend_id = ada.detect_trend("Rust in space").await;
@@ -159,7 +164,7 @@ async fn every_event_is_a_message_that_says_where_it_stands() {
 #[tokio::test]
 async fn a_stream_whose_messages_were_removed_goes_on_where_it_was() {
     let Some(nats) = Nats::start().await else { return };
-    let world = World::new().await;
+    let (world, _database) = World::new().await;
     let server = Server::with(world.settings(&nats)).await;
     let head = world.append(10).await;
     world.assert_relayed(&nats).await;
@@ -177,7 +182,7 @@ async fn a_stream_whose_messages_were_removed_goes_on_where_it_was() {
 #[tokio::test]
 async fn a_killed_nats_delays_and_loses_nothing() {
     let Some(mut nats) = Nats::start().await else { return };
-    let world = World::new().await;
+    let (world, _database) = World::new().await;
     let server = Server::with(world.settings(&nats)).await;
     for _ in 0..2 {
         let before = world.append(300).await;
@@ -195,9 +200,27 @@ async fn a_killed_nats_delays_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_killed_postgresql_delays_and_loses_nothing() {
+    let Some(nats) = Nats::start().await else { return };
+    let cluster = TestCluster::start().await;
+    let world = World::at(cluster.url()).await;
+    let server = Server::with(world.settings(&nats)).await;
+    world.append(300).await;
+    cluster.kill9().await;
+    eventually("the relay has noticed", async || {
+        (relay(&server).await.1 == "waiting").then_some(())
+    })
+    .await;
+    cluster.start_again().await;
+    world.append(100).await;
+    world.assert_relayed(&nats).await;
+    says(&server, "relaying").await;
+}
+
+#[tokio::test]
 async fn a_server_that_finds_no_nats_is_ready_and_relays_later() {
     let Some(mut nats) = Nats::start().await else { return };
-    let world = World::new().await;
+    let (world, _database) = World::new().await;
     nats.kill9().await;
     let server = Server::with(world.settings(&nats)).await;
     says(&server, "waiting").await;
@@ -210,7 +233,7 @@ async fn a_server_that_finds_no_nats_is_ready_and_relays_later() {
 #[tokio::test]
 async fn a_server_that_is_killed_while_it_relays_doubles_nothing() {
     let Some(nats) = Nats::start().await else { return };
-    let world = World::new().await;
+    let (world, _database) = World::new().await;
     world.append(3_000).await;
     let mut server = Server::with(world.settings(&nats)).await;
     for more in [1, 1_000] {
@@ -231,7 +254,7 @@ async fn a_server_that_is_killed_while_it_relays_doubles_nothing() {
 #[tokio::test]
 async fn one_server_relays_and_another_takes_over_when_it_is_killed_or_stands_still() {
     let Some(nats) = Nats::start().await else { return };
-    let world = World::new().await;
+    let (world, _database) = World::new().await;
     let first = Server::with(world.settings(&nats)).await;
     says(&first, "relaying").await;
     let second = Server::with(world.settings(&nats)).await;
@@ -259,7 +282,7 @@ async fn one_server_relays_and_another_takes_over_when_it_is_killed_or_stands_st
 #[tokio::test]
 async fn a_jetstream_that_is_ahead_of_the_log_stops_the_relay_until_the_stream_is_put_right() {
     let Some(nats) = Nats::start().await else { return };
-    let world = World::new().await;
+    let (world, _database) = World::new().await;
     let server = Server::with(world.settings(&nats)).await;
     let head = world.append(30).await;
     world.assert_relayed(&nats).await;
@@ -293,7 +316,7 @@ async fn a_jetstream_that_is_ahead_of_the_log_stops_the_relay_until_the_stream_i
 #[tokio::test]
 async fn what_others_publish_into_the_stream_stops_the_relay() {
     let Some(nats) = Nats::start().await else { return };
-    let world = World::new().await;
+    let (world, _database) = World::new().await;
     let server = Server::with(world.settings(&nats)).await;
     let head = world.append(10).await;
     world.assert_relayed(&nats).await;
@@ -308,7 +331,7 @@ async fn what_others_publish_into_the_stream_stops_the_relay() {
 #[tokio::test]
 async fn a_stream_that_cannot_hold_the_log_is_left_as_it_is() {
     let Some(nats) = Nats::start().await else { return };
-    let world = World::new().await;
+    let (world, _database) = World::new().await;
     let jetstream = nats.jetstream().await;
     let config = |subject: &str| Config {
         name: "ORION".to_owned(),
@@ -333,10 +356,10 @@ async fn a_stream_that_cannot_hold_the_log_is_left_as_it_is() {
 async fn an_event_that_nats_finds_too_large_stops_the_relay_before_it() {
     const SMALL: usize = 4 << 10;
     let Some(mut nats) = Nats::start_with(SMALL).await else { return };
-    let world = World::new().await;
+    let (world, _database) = World::new().await;
     let server = Server::with(world.settings(&nats)).await;
     let ada = server.editor("ada").await;
-    let before = Records::of(&world.database.url).await.head().await;
+    let before = Records::of(&world.url).await.head().await;
     nats.messages(before).await;
     let trend_id = ada.detect_trend("t").await;
     let content_id = ada.draft_content(&trend_id, "A title").await;
