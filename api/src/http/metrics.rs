@@ -30,9 +30,10 @@ pub async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
     if let Some(relay) = &shared.relay {
         let RelayStatus { state, position } = relay.now();
         gauge!("orion_relay_stopped").set(u32::from(state == RelayState::Stopped));
-        gauge!("orion_relay_position").set(position.map_or(0.0, |position| figure(position.0)));
-        gauge!("orion_relay_lag_events")
-            .set(position.map_or(0.0, |position| lag(position.0, head)));
+        let position = position.map_or(0, |position| position.0);
+        let is_behind = state != RelayState::Standby;
+        gauge!("orion_relay_position").set(figure(position));
+        gauge!("orion_relay_lag_events").set(if is_behind { lag(position, head) } else { 0.0 });
     }
     let pool = app.bus.log().pool();
     let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);

@@ -8,13 +8,13 @@ use async_nats::jetstream::context::{ContextBuilder, CreateStreamErrorKind, Publ
 use async_nats::jetstream::stream::{
     Config, Info, LastRawMessageErrorKind, RetentionPolicy, StorageType, Stream,
 };
-use futures::future::BoxFuture;
 use orion_store::{Log, LogReader, Position, RecordedEvent};
 use tokio_util::sync::CancellationToken;
 
 use super::error::RelayError;
 use super::lead::Lead;
 use super::message::{is_of, message, subject};
+use super::on_the_way::Sent;
 use super::servers::NatsServers;
 
 /// The stream. Its message number `n` is the event at position `n`.
@@ -31,9 +31,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// For how long JetStream itself knows a position again. The number of its last message does that, too, without end.
 const DUPLICATES_FOR: Duration = Duration::from_mins(2);
-
-/// An event on its way: its position, when it is stored.
-pub type Sent = BoxFuture<'static, Result<Position, RelayError>>;
 
 /// One connection. It is not mended: who lost it makes another and looks where JetStream stands.
 pub struct JetStream {

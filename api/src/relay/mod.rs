@@ -8,14 +8,13 @@ mod error;
 mod jetstream;
 mod lead;
 mod message;
+mod on_the_way;
 mod servers;
 mod status;
 
 use std::convert::Infallible;
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use futures::stream::FuturesOrdered;
 use orion_store::{Log, LogReader, Position, RecordedEvent};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -23,13 +22,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use self::error::RelayError;
-use self::jetstream::{JetStream, Sent};
+use self::jetstream::JetStream;
 use self::lead::Lead;
+use self::on_the_way::OnTheWay;
 pub use self::servers::{NatsServers, NatsUrlError};
 pub use self::status::{RelayState, RelayStatus, RelayView};
-
-/// How many events may be on their way at the same time.
-const UNANSWERED_MAX: usize = 1_024;
 
 /// How often a standby looks at the lock.
 const STANDBY_EVERY: Duration = Duration::from_millis(250);
@@ -146,12 +143,12 @@ impl Relay {
     ) -> Result<Infallible, RelayError> {
         let tail = self.log.tail().clone();
         let mut log = LogReader::new(from, Position(i64::MAX));
-        let mut unanswered: FuturesOrdered<Sent> = FuturesOrdered::new();
+        let mut on_the_way = OnTheWay::default();
         loop {
             let woken = async {
                 tokio::select! {
                     biased;
-                    Some(stored) = unanswered.next() => stored.map(Some),
+                    Some(stored) = on_the_way.next() => stored.map(Some),
                     grown = tail.beyond(log.position()) => match grown {
                         Some(_) => Ok(None),
                         // The tail was stopped, and with it soon this task.
@@ -168,14 +165,14 @@ impl Relay {
                 lead.during(pause(LOOK_AGAIN)).await?;
             }
             for event in events {
-                if unanswered.len() == UNANSWERED_MAX {
-                    let oldest = async { unanswered.next().await.transpose() };
+                while on_the_way.is_full() {
+                    let oldest = async { on_the_way.next().await.transpose() };
                     if let Some(stored) = lead.during(jetstream.unless_lost(oldest)).await? {
                         self.reached(stored);
                     }
                 }
                 let sent = lead.during(jetstream.unless_lost(jetstream.publish(&event)));
-                unanswered.push_back(sent.await?);
+                on_the_way.push(&event, sent.await?);
             }
         }
     }

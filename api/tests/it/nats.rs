@@ -10,6 +10,7 @@ use async_nats::ConnectOptions;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{Info, Stream};
 use async_nats::jetstream::{self, Context};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -67,6 +68,12 @@ impl Nats {
     /// For `ORION_NATS_URL`.
     pub fn url(&self) -> String {
         format!("nats://orion:{PASSWORD}@127.0.0.1:{}", self.port)
+    }
+
+    /// Sends it a signal, such as the one that lets it stand still.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
     }
 
     /// Kills it without a warning; what it has stored stays.

@@ -200,6 +200,23 @@ async fn a_killed_nats_delays_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn what_a_nats_that_stood_still_takes_late_is_there_once() {
+    let Some(nats) = Nats::start().await else { return };
+    let (world, _database) = World::new().await;
+    let server = Server::with(world.settings(&nats)).await;
+    world.append(10).await;
+    world.assert_relayed(&nats).await;
+    nats.signal(Signal::STOP);
+    world.append(300).await;
+    // It was sent, and there is no answer.
+    says(&server, "waiting").await;
+    nats.signal(Signal::CONT);
+    world.append(100).await;
+    world.assert_relayed(&nats).await;
+    says(&server, "relaying").await;
+}
+
+#[tokio::test]
 async fn a_killed_postgresql_delays_and_loses_nothing() {
     let Some(nats) = Nats::start().await else { return };
     let cluster = TestCluster::start().await;
@@ -224,7 +241,8 @@ async fn a_server_that_finds_no_nats_is_ready_and_relays_later() {
     nats.kill9().await;
     let server = Server::with(world.settings(&nats)).await;
     says(&server, "waiting").await;
-    world.append(10).await;
+    let head = world.append(10).await;
+    shows(&server, &format!("orion_relay_lag_events {head}")).await;
     nats.start_again().await;
     world.assert_relayed(&nats).await;
     says(&server, "relaying").await;
