@@ -19,8 +19,8 @@ pub const NOTIFICATIONS: i64 = 7_165_914_213;
 /// The sealer that leads, for as long as its connection lives.
 pub const SEALER: i64 = 7_165_914_214;
 
-/// The rebuild of the documented tables, until its connection ends.
-pub const REBUILD: i64 = 7_165_914_216;
-
 /// The relay that publishes the log to NATS JetStream, for as long as its connection lives.
 pub const RELAY: i64 = 7_165_914_217;
+
+/// The rebuild of the documented tables, until its connection ends.
+pub const REBUILD: i64 = 7_165_914_216;

@@ -5,7 +5,7 @@ use async_nats::jetstream::stream::Config;
 use orion_store::testing::bench::append_one;
 use orion_store::testing::{TestCluster, TestDatabase, database, log};
 use orion_store::{Log, Position};
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use sqlx::{Executor as _, PgPool};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -287,11 +287,11 @@ async fn one_server_relays_and_another_takes_over_when_it_is_killed_or_stands_st
 
     // PostgreSQL ends the lead of one that it does not hear of.
     let third = killed.start_again().await;
-    second.signal(Signal::STOP);
+    kill_process(second.pid(), Signal::STOP).unwrap();
     world.append(50).await;
     world.assert_relayed(&nats).await;
     says(&third, "relaying").await;
-    second.signal(Signal::CONT);
+    kill_process(second.pid(), Signal::CONT).unwrap();
     world.append(50).await;
     says(&second, "standby").await;
     world.assert_relayed(&nats).await;

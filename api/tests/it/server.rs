@@ -248,6 +248,11 @@ impl Server {
         self.anonymous().sign_in(ADMIN_EMAIL, ADMIN_PASSWORD).await
     }
 
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap()
+    }
+
     /// Where its data are.
     pub fn data_dir(&self) -> &DataDir {
         &self.data_dir
@@ -263,15 +268,6 @@ impl Server {
         fs::read_to_string(self.data_dir.path().join("stderr")).unwrap()
     }
 
-    /// Sends it a signal, such as the one that lets it stand still.
-    pub fn signal(&self, signal: Signal) {
-        kill_process(self.pid(), signal).unwrap();
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap()
-    }
-
     /// Kills it without a warning; its data directory stays for another start.
     pub async fn kill9(mut self) -> Stopped {
         self.child.kill().await.unwrap();
@@ -280,7 +276,8 @@ impl Server {
 
     /// Asks it to stop, as an operator does, and waits for its end.
     pub async fn terminate(mut self) -> (Ended, Stopped) {
-        self.signal(Signal::TERM);
+        let pid = Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
         let ended = within(STOPS_WITHIN, async || self.child.try_wait().unwrap()).await;
         let status = ended.expect("the server stops in time");
         let ended = self.data_dir.ended(status);
