@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::log::{head, read};
+use crate::outdated::Outdated;
 use crate::record::{Position, RecordedEvent};
 
 /// The channel that `append_events` notifies.
@@ -46,6 +47,7 @@ pub struct Tail {
     head: watch::Receiver<Position>,
     recent: Arc<RwLock<Recent>>,
     wake: Arc<Notify>,
+    outdated: Outdated,
     /// Who reads by this clone, in the figures.
     reader: &'static str,
 }
@@ -73,8 +75,8 @@ impl Tail {
     pub async fn start(pool: PgPool, stop: CancellationToken) -> Result<Self, StoreError> {
         let start = head(&pool).await?;
         let (sender, head) = watch::channel(start);
-        let tail =
-            Self { pool, head, recent: Arc::default(), wake: Arc::default(), reader: "other" };
+        let (recent, wake, outdated) = (Arc::default(), Arc::default(), Outdated::default());
+        let tail = Self { pool, head, recent, wake, outdated, reader: "other" };
         tokio::spawn(stop.clone().run_until_cancelled_owned(tail.clone().listen()));
         tokio::spawn(stop.run_until_cancelled_owned(tail.clone().follow(sender)));
         Ok(tail)
@@ -89,6 +91,11 @@ impl Tail {
     /// Tells the reader that the log has grown.
     pub(crate) fn waker(&self) -> Arc<Notify> {
         self.wake.clone()
+    }
+
+    /// Whether an event came by, or was met by a reader, that this program does not know.
+    pub(crate) fn outdated(&self) -> &Outdated {
+        &self.outdated
     }
 
     /// The newest position that this process has seen.
@@ -186,6 +193,7 @@ impl Tail {
             {
                 let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
                 for event in events {
+                    self.outdated.look_at(&event);
                     recent.push(event);
                 }
             }

@@ -13,6 +13,7 @@ mod erasure;
 mod event_store;
 mod fixtures;
 mod keys;
+mod leadership;
 mod long_snapshot;
 mod migrate;
 mod pages;
