@@ -33,12 +33,17 @@ pub async fn ready(State(shared): State<Shared>) -> (StatusCode, Json<Value>) {
         Status::Running => "running",
         Status::Stopped { .. } => "stopped",
     };
+    let program = match shared.app.bus.log().outdated().is_outdated() {
+        false => "current",
+        true => "older than the log: upgrade this server",
+    };
     // A stopped projection still answers queries; taking every server away would help nobody.
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({
         "status": if is_ready { "ready" } else { "unavailable" },
         "database": if is_reachable { "reachable" } else { "unreachable" },
         "keys": keys,
+        "program": program,
         "projection": projection,
         "position": checkpoint.position.to_string(),
     });

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::program::{PATIENCE, Program, log_key, orion_replay};
 
 pub struct World {
-    log: Log,
+    pub log: Log,
     _stop_at_the_end: DropGuard,
     database: TestDatabase,
 }
