@@ -5,6 +5,7 @@
 
 mod append;
 mod claims;
+mod clock;
 mod commit;
 mod connect;
 mod database;
@@ -28,6 +29,7 @@ pub mod testing;
 pub mod transfer;
 mod vault;
 
+pub use clock::now;
 pub use commit::{AppendError, Appended, Commit, Receipt, ReceiptKey};
 pub use connect::{ConnectError, connect, connect_to_read, migrate};
 pub use database::{Access, Database, OpenDatabaseError, create_database, open_database};

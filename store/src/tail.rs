@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use metrics::counter;
 use sqlx::pool::PoolConnection;
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use crate::clock;
 use crate::error::StoreError;
 use crate::log::{head, read};
 use crate::outdated::Outdated;
@@ -27,6 +28,9 @@ const CHANNEL: &str = "orion_log";
 
 /// How often the log is looked at when nobody says that it has grown.
 const POLL_EVERY: Duration = Duration::from_secs(1);
+
+/// How often the clocks are compared.
+const COMPARE_CLOCKS_EVERY: Duration = Duration::from_secs(30);
 
 /// How long one read may take. A server that a failover has left alone sends nothing, not even that it is gone.
 const READ_WITHIN: Duration = Duration::from_secs(10);
@@ -74,6 +78,10 @@ impl Tail {
     /// Starts to follow the log from its present head until `stop`.
     pub async fn start(pool: PgPool, stop: CancellationToken) -> Result<Self, StoreError> {
         let start = head(&pool).await?;
+        let doing = "comparing the clocks";
+        let mut connection = pool.acquire().await.map_err(StoreError::database(doing))?;
+        clock::compare(&mut connection).await.map_err(StoreError::database(doing))?;
+        drop(connection);
         let (sender, head) = watch::channel(start);
         let (recent, wake, outdated) = (Arc::default(), Arc::default(), Outdated::default());
         let tail = Self { pool, head, recent, wake, outdated, reader: "other" };
@@ -167,9 +175,18 @@ impl Tail {
             Ok(connection) => PoolConnection::<Postgres>::detach(connection),
             Err(error) => return StoreError::database("connecting to read the log")(error),
         };
+        let mut compared = Instant::now();
         loop {
             if let Err(error) = self.read_new(&mut connection, sender).await {
                 return error;
+            }
+            if compared.elapsed() > COMPARE_CLOCKS_EVERY {
+                compared = Instant::now();
+                let compare = tokio::time::timeout(READ_WITHIN, clock::compare(&mut connection));
+                let late = |_| Err(sqlx::Error::PoolTimedOut);
+                if let Err(error) = compare.await.unwrap_or_else(late) {
+                    return StoreError::database("comparing the clocks")(error);
+                }
             }
             let _ = tokio::time::timeout(POLL_EVERY, self.wake.notified()).await;
         }

@@ -7,6 +7,7 @@
 
 mod append;
 mod append_only;
+mod clock;
 mod crash;
 mod embedded;
 mod erasure;
