@@ -20,6 +20,9 @@ use crate::record::Position;
 /// For how long work may wait while the leader's connection does nothing.
 const STANDS_FOR: Duration = Duration::from_secs(3);
 
+/// How long a session may take to end.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
+
 /// How often a leader that works elsewhere shows by its connection that it does.
 const SHOWN_EVERY: Duration = Duration::from_secs(1);
 
@@ -127,7 +130,9 @@ pub async fn elected<O: Office>(log: &Log, office: &mut O) -> Result<Leader, O::
                 gauge!("orion_leader", "office" => name).set(1);
                 return Ok(Leader { connection, name });
             }
-            in_time(watch.look(&mut connection, behind)).await?;
+            if in_time(watch.look(&mut connection, behind)).await? {
+                continue;
+            }
         }
         sleep(O::LOOK_EVERY).await;
     }
@@ -141,16 +146,20 @@ async fn try_lock(connection: &mut PgConnection, lock: i64) -> Result<bool, sqlx
 struct Watch {
     name: &'static str,
     lock: i64,
-    /// How far the leader was when it was seen last, while work waited for it.
+    /// A leader that got no further although work waits.
     standing: Option<Standing>,
     /// The leader of which was said that it cannot be dealt with.
     told: Option<i32>,
 }
 
+#[derive(Clone, Copy)]
 struct Standing {
+    /// How far it is.
     at: i64,
-    /// What its connection did then, if that was nothing, and since when it is seen so.
-    idle: Option<(Idle, Instant)>,
+    /// Since when it neither got further nor did anything, as far as was seen.
+    since: Instant,
+    /// What its connection did when it was looked at last, if that was nothing.
+    idle: Option<Idle>,
 }
 
 /// A connection that waits for its client, since the end or the beginning of the same statement.
@@ -170,39 +179,35 @@ struct Holder {
 }
 
 impl Watch {
-    /// Looks at a leader that works or not, and ends its connection when it has stood for too long.
+    /// Looks at a leader that works or not, and ends its connection when it has stood for too long: then true.
     async fn look(
         &mut self,
         connection: &mut PgConnection,
         behind: Option<i64>,
-    ) -> Result<(), sqlx::Error> {
-        let Some(at) = behind else {
-            self.standing = None;
-            return Ok(());
+    ) -> Result<bool, sqlx::Error> {
+        let (before, now) = (self.standing.take(), Instant::now());
+        let Some(at) = behind else { return Ok(false) };
+        let Some(before) = before.filter(|before| before.at == at) else {
+            self.standing = Some(Standing { at, since: now, idle: None });
+            return Ok(false);
         };
-        let Some(standing) = self.standing.as_mut().filter(|standing| standing.at == at) else {
-            self.standing = Some(Standing { at, idle: None });
-            return Ok(());
-        };
-        let Some(holder) = holder(connection, self.lock).await? else { return Ok(()) };
+        let Some(holder) = holder(connection, self.lock).await? else { return Ok(false) };
         let Holder { pid, state_change: Some(since), waits_for_client: Some(waits) } = holder
         else {
-            let hint = "the servers' logins differ; see docs/operations.md, \"Several servers\"";
-            self.tell(holder.pid, hint);
-            return Ok(());
+            self.tell(holder.pid, "this login may not see it, or track_activities is off");
+            return Ok(false);
         };
         let idle = Idle { pid, since };
-        let now = Instant::now();
-        standing.idle = match standing.idle {
-            _ if !waits => None,
-            Some((before, seen)) if before == idle => Some((before, seen)),
-            Some(_) | None => Some((idle, now)),
-        };
-        if standing.idle.is_some_and(|(_, seen)| now - seen >= STANDS_FOR) {
-            self.standing = None;
-            self.end(connection, idle).await?;
+        let is_same = before.idle.is_none_or(|before| before == idle);
+        if waits && is_same {
+            if before.idle.is_some() && now - before.since >= STANDS_FOR {
+                return self.end(connection, idle).await;
+            }
+            self.standing = Some(Standing { idle: Some(idle), ..before });
+        } else {
+            self.standing = Some(Standing { at, since: now, idle: waits.then_some(idle) });
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Ends the leader's connection.
@@ -210,14 +215,15 @@ impl Watch {
         &mut self,
         connection: &mut PgConnection,
         Idle { pid, since }: Idle,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<bool, sqlx::Error> {
         let mut login = as_login(connection).await?;
         let ended: Result<Option<bool>, _> = sqlx::query_scalar(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            "SELECT pg_terminate_backend(pid, $3) FROM pg_stat_activity
              WHERE pid = $1 AND state_change = $2 AND wait_event_type = 'Client'",
         )
         .bind(pid)
         .bind(since)
+        .bind(i64::try_from(ENDS_WITHIN.as_millis()).unwrap_or(i64::MAX))
         .fetch_optional(&mut *login)
         .await;
         match ended {
@@ -227,13 +233,16 @@ impl Watch {
                     office,
                     pid, "the leader does nothing although work waits; its session was ended"
                 );
+                Ok(true)
             }
-            // It has gone on, or away.
-            Ok(Some(false) | None) => {}
-            Err(sqlx::Error::Database(error)) => self.tell(pid, error.message()),
-            Err(error) => return Err(error),
+            // It has gone on, or away, or does not end yet.
+            Ok(Some(false) | None) => Ok(false),
+            Err(sqlx::Error::Database(error)) => {
+                self.tell(pid, error.message());
+                Ok(false)
+            }
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 
     /// Says why the leader is left alone; once.
