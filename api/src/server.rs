@@ -166,7 +166,6 @@ fn admin_password(config: &Config) -> Result<((Password, String), bool), StartEr
 
 /// What was made ready in the database.
 struct Opened {
-    pool: PgPool,
     queries: PgPool,
     bus: Bus,
     passwords: Passwords,
@@ -190,7 +189,7 @@ async fn open(
     let keys = Keys::load(&pool, masters).await?;
     let passwords = Passwords::new(config.bcrypt_cost)?;
     let stop_tasks = CancellationToken::new();
-    let log = Log::open(pool.clone(), keys, stop_tasks.clone()).await?;
+    let log = Log::open(pool, keys, stop_tasks.clone()).await?;
     let bus = Bus::new(log);
     let is_new = first_start(&bus, &passwords, admin).await?;
     // Before the first request: what a reactor has not seen of it, it would never see.
@@ -198,7 +197,7 @@ async fn open(
     reactors::begin::<EraseBelongings>(bus.log()).await?;
     reactors::begin::<SendVerification>(bus.log()).await?;
     reactors::begin::<Tell>(bus.log()).await?;
-    Ok(Opened { pool, queries, bus, passwords, is_new, stop_tasks })
+    Ok(Opened { queries, bus, passwords, is_new, stop_tasks })
 }
 
 /// What was made of the settings before the database was opened.
@@ -233,10 +232,10 @@ async fn serve(
     listener: TcpListener,
     stop: CancellationToken,
 ) {
-    let Opened { pool, queries, bus, passwords, stop_tasks, .. } = opened;
+    let Opened { queries, bus, passwords, stop_tasks, .. } = opened;
     let mut tasks = JoinSet::new();
     let (progress, notified) =
-        start_tasks(&mut tasks, config, &pool, &bus, (mailer, webhooks), &stop_tasks);
+        start_tasks(&mut tasks, config, &bus, (mailer, webhooks), &stop_tasks);
 
     let log_keys = seals.public();
     tasks.spawn(run_sealer(bus.log().clone(), seals.key, seals.old, stop_tasks.clone()));
@@ -304,14 +303,13 @@ async fn serve(
 fn start_tasks(
     tasks: &mut JoinSet<()>,
     config: &Config,
-    pool: &PgPool,
     bus: &Bus,
     (mailer, webhooks): (Arc<dyn Mailer>, Webhooks),
     stop: &CancellationToken,
 ) -> (Progress, Progress) {
-    let (projector, progress) = Projector::new(bus.log().clone(), pool.clone());
+    let (projector, progress) = Projector::new(bus.log().clone());
     tasks.spawn(projector.run(stop.clone()));
-    let (projector, notified) = Projector::of_notifications(bus.log().clone(), pool.clone());
+    let (projector, notified) = Projector::of_notifications(bus.log().clone());
     tasks.spawn(projector.run(stop.clone()));
     tasks.spawn(reactors::run(bus.clone(), MarkPublished, stop.clone()));
     tasks.spawn(reactors::run(bus.clone(), EraseBelongings, stop.clone()));

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use metrics::counter;
 use sqlx::pool::PoolConnection;
@@ -17,8 +17,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use crate::clock;
 use crate::error::StoreError;
 use crate::log::{head, read};
+use crate::outdated::Outdated;
 use crate::record::{Position, RecordedEvent};
 
 /// The channel that `append_events` notifies.
@@ -26,6 +28,9 @@ const CHANNEL: &str = "orion_log";
 
 /// How often the log is looked at when nobody says that it has grown.
 const POLL_EVERY: Duration = Duration::from_secs(1);
+
+/// How often the clocks are compared.
+const COMPARE_CLOCKS_EVERY: Duration = Duration::from_secs(30);
 
 /// How long one read may take. A server that a failover has left alone sends nothing, not even that it is gone.
 const READ_WITHIN: Duration = Duration::from_secs(10);
@@ -46,6 +51,7 @@ pub struct Tail {
     head: watch::Receiver<Position>,
     recent: Arc<RwLock<Recent>>,
     wake: Arc<Notify>,
+    outdated: Outdated,
     /// Who reads by this clone, in the figures.
     reader: &'static str,
 }
@@ -72,9 +78,13 @@ impl Tail {
     /// Starts to follow the log from its present head until `stop`.
     pub async fn start(pool: PgPool, stop: CancellationToken) -> Result<Self, StoreError> {
         let start = head(&pool).await?;
+        let doing = "comparing the clocks";
+        let mut connection = pool.acquire().await.map_err(StoreError::database(doing))?;
+        clock::compare(&mut connection).await.map_err(StoreError::database(doing))?;
+        drop(connection);
         let (sender, head) = watch::channel(start);
-        let tail =
-            Self { pool, head, recent: Arc::default(), wake: Arc::default(), reader: "other" };
+        let (recent, wake, outdated) = (Arc::default(), Arc::default(), Outdated::default());
+        let tail = Self { pool, head, recent, wake, outdated, reader: "other" };
         tokio::spawn(stop.clone().run_until_cancelled_owned(tail.clone().listen()));
         tokio::spawn(stop.run_until_cancelled_owned(tail.clone().follow(sender)));
         Ok(tail)
@@ -89,6 +99,11 @@ impl Tail {
     /// Tells the reader that the log has grown.
     pub(crate) fn waker(&self) -> Arc<Notify> {
         self.wake.clone()
+    }
+
+    /// Whether an event came by, or was met by a reader, that this program does not know.
+    pub(crate) fn outdated(&self) -> &Outdated {
+        &self.outdated
     }
 
     /// The newest position that this process has seen.
@@ -160,9 +175,18 @@ impl Tail {
             Ok(connection) => PoolConnection::<Postgres>::detach(connection),
             Err(error) => return StoreError::database("connecting to read the log")(error),
         };
+        let mut compared = Instant::now();
         loop {
             if let Err(error) = self.read_new(&mut connection, sender).await {
                 return error;
+            }
+            if compared.elapsed() > COMPARE_CLOCKS_EVERY {
+                compared = Instant::now();
+                let compare = tokio::time::timeout(READ_WITHIN, clock::compare(&mut connection));
+                let late = |_| Err(sqlx::Error::PoolTimedOut);
+                if let Err(error) = compare.await.unwrap_or_else(late) {
+                    return StoreError::database("comparing the clocks")(error);
+                }
             }
             let _ = tokio::time::timeout(POLL_EVERY, self.wake.notified()).await;
         }
@@ -186,6 +210,7 @@ impl Tail {
             {
                 let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
                 for event in events {
+                    self.outdated.look_at(&event);
                     recent.push(event);
                 }
             }

@@ -33,6 +33,10 @@ pub async fn ready(State(shared): State<Shared>) -> (StatusCode, Json<Value>) {
         Status::Running => "running",
         Status::Stopped { .. } => "stopped",
     };
+    let program = match shared.app.bus.log().outdated().is_outdated() {
+        false => "current",
+        true => "older than the log: upgrade this server",
+    };
     let relay = shared.relay.as_ref().map_or("off", |relay| relay.now().state.name());
     // A stopped projection still answers queries; taking every server away would help nobody. Nor
     // does who asks this server miss the relay.
@@ -41,6 +45,7 @@ pub async fn ready(State(shared): State<Shared>) -> (StatusCode, Json<Value>) {
         "status": if is_ready { "ready" } else { "unavailable" },
         "database": if is_reachable { "reachable" } else { "unreachable" },
         "keys": keys,
+        "program": program,
         "projection": projection,
         "relay": relay,
         "position": checkpoint.position.to_string(),

@@ -30,10 +30,8 @@ pub async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
     if let Some(relay) = &shared.relay {
         let RelayStatus { state, position } = relay.now();
         gauge!("orion_relay_stopped").set(u32::from(state == RelayState::Stopped));
-        let position = position.map_or(0, |position| position.0);
-        let is_behind = state != RelayState::Standby;
-        gauge!("orion_relay_position").set(figure(position));
-        gauge!("orion_relay_lag_events").set(if is_behind { lag(position, head) } else { 0.0 });
+        gauge!("orion_relay_position").set(figure(position.0));
+        gauge!("orion_relay_lag_events").set(lag(position.0, head));
     }
     let pool = app.bus.log().pool();
     let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);

@@ -4,17 +4,20 @@ use std::time::Duration;
 
 use async_nats::Event;
 use async_nats::jetstream;
-use async_nats::jetstream::context::{ContextBuilder, CreateStreamErrorKind, PublishErrorKind};
+use async_nats::jetstream::context::{
+    ContextBuilder, CreateStreamErrorKind, GetStreamErrorKind, PublishErrorKind,
+};
 use async_nats::jetstream::stream::{
     Config, Info, LastRawMessageErrorKind, RetentionPolicy, StorageType, Stream,
 };
+use orion_store::leadership::Leader;
 use orion_store::{Log, LogReader, Position, RecordedEvent};
 use tokio_util::sync::CancellationToken;
 
 use super::error::RelayError;
-use super::lead::Lead;
 use super::message::{is_of, message, subject};
 use super::on_the_way::Sent;
+use super::read;
 use super::servers::NatsServers;
 
 /// The stream. Its message number `n` is the event at position `n`.
@@ -71,21 +74,38 @@ impl JetStream {
         self.lost.run_until_cancelled(work).await.unwrap_or(Err(RelayError::Lost))
     }
 
-    /// How far the log is in JetStream, by JetStream's own word. Makes the stream if there is none, and looks at
+    /// How far the log is in JetStream, by JetStream's own word; at the beginning where there is no stream.
+    pub async fn last(&self) -> Result<Position, RelayError> {
+        match self.context.get_stream(STREAM).await {
+            Ok(stream) => Ok(last(stream.cached_info())),
+            Err(error) => match error.kind() {
+                GetStreamErrorKind::JetStream(why) if why.code() == 404 => Ok(Position::START),
+                GetStreamErrorKind::JetStream(_)
+                | GetStreamErrorKind::EmptyName
+                | GetStreamErrorKind::InvalidStreamName
+                | GetStreamErrorKind::Request => Err(failed("looking at the stream")(error)),
+            },
+        }
+    }
+
+    /// The same for who is about to go on after it. Makes the stream if there is none, and looks at
     /// its last message: it must be the event at its place.
-    pub async fn position(&self, log: &Log, lead: &mut Lead) -> Result<Position, RelayError> {
-        let stream = lead.during(self.stream()).await?;
-        let last = stream.cached_info().state.last_sequence;
-        let position = Position(i64::try_from(last).unwrap_or(i64::MAX));
+    pub async fn position(&self, log: &Log, leader: &mut Leader) -> Result<Position, RelayError> {
+        let stream = leader.at_work(self.stream()).await?;
+        let position = last(stream.cached_info());
         if position == Position::START {
             return Ok(position);
         }
         let mut reader = LogReader::new(Position(position.0 - 1), position);
-        let Some(event) = lead.read(&mut reader).await?.pop() else {
+        let Some(event) = read(leader, &mut reader).await?.pop() else {
             let log = orion_store::log::head(log.pool()).await?;
             return Err(RelayError::Ahead { jetstream: position, log });
         };
-        let message = lead.during(async { Ok(stream.get_raw_message(last).await) }).await?;
+        let message = leader
+            .at_work(async {
+                Ok::<_, RelayError>(stream.get_raw_message(position.0.unsigned_abs()).await)
+            })
+            .await?;
         match message {
             Ok(message) if is_of(&message, &event) => Ok(position),
             Ok(_) => Err(RelayError::Differs { position }),
@@ -141,6 +161,10 @@ impl JetStream {
             None => Ok(stream),
         }
     }
+}
+
+fn last(stream: &Info) -> Position {
+    Position(i64::try_from(stream.state.last_sequence).unwrap_or(i64::MAX))
 }
 
 /// Why a stream cannot be the log; none if it can. Limits on age and size are its owner's choice.

@@ -6,15 +6,16 @@
 
 mod error;
 mod jetstream;
-mod lead;
 mod message;
 mod on_the_way;
 mod servers;
+mod standby;
 mod status;
 
 use std::convert::Infallible;
 use std::time::Duration;
 
+use orion_store::leadership::{Leader, elected, in_time};
 use orion_store::{Log, LogReader, Position, RecordedEvent};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -23,16 +24,10 @@ use tracing::{error, info, warn};
 
 use self::error::RelayError;
 use self::jetstream::JetStream;
-use self::lead::Lead;
 use self::on_the_way::OnTheWay;
 pub use self::servers::{NatsServers, NatsUrlError};
+use self::standby::Standby;
 pub use self::status::{RelayState, RelayStatus, RelayView};
-
-/// How often a standby looks at the lock.
-const STANDBY_EVERY: Duration = Duration::from_millis(250);
-
-/// Who has the lock for so many looks relays, and does not only try to.
-const STANDBY_LOOKS: u32 = 8;
 
 /// How long to wait where the log has not grown although something said so.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
@@ -55,7 +50,7 @@ pub struct Relay {
 impl Relay {
     /// A relay to these servers, and the view of its status.
     pub fn new(log: Log, servers: NatsServers) -> (Self, RelayView) {
-        let start = RelayStatus { state: RelayState::Standby, position: None };
+        let start = RelayStatus { state: RelayState::Standby, position: Position::START };
         let (status, receiver) = watch::channel(start);
         let relay = Self { log, servers, status, told: String::new(), back_off: BACK_OFF };
         (relay, RelayView(receiver))
@@ -101,7 +96,7 @@ impl Relay {
     }
 
     /// Events are relayed, by this server or by another one.
-    fn all_is_well(&mut self, state: RelayState, position: Option<Position>) {
+    fn all_is_well(&mut self, state: RelayState, position: Position) {
         self.status.send_replace(RelayStatus { state, position });
         self.back_off = BACK_OFF;
         if !std::mem::take(&mut self.told).is_empty() {
@@ -109,19 +104,12 @@ impl Relay {
         }
     }
 
-    /// Waits to be the leader, then relays; ends only with an error. Who cannot reach NATS does not stand.
+    /// Waits to be the leader, then relays; ends only with an error.
     async fn lead(&mut self) -> Result<Infallible, RelayError> {
         let jetstream = JetStream::connect(&self.servers).await?;
-        let mut lead = Lead::stand(&self.log).await?;
-        let mut looks = 0_u32;
-        while !lead.try_take().await? {
-            looks = looks.saturating_add(1);
-            if looks == STANDBY_LOOKS {
-                self.all_is_well(RelayState::Standby, None);
-            }
-            jetstream.unless_lost(pause(STANDBY_EVERY)).await?;
-        }
-        let position = jetstream.position(&self.log, &mut lead).await?;
+        let log = self.log.clone();
+        let mut leader = elected(&log, &mut Standby::new(self, &jetstream)).await?;
+        let position = jetstream.position(&log, &mut leader).await?;
         if self.told.is_empty() {
             info!(%position, "relay leads");
         }
@@ -129,15 +117,15 @@ impl Relay {
         if self.log.tail().head() <= position {
             self.reached(position);
         } else {
-            self.status.send_modify(|status| status.position = Some(position));
+            self.status.send_modify(|status| status.position = position);
         }
-        self.relay(&mut lead, &jetstream, position).await
+        self.relay(&mut leader, &jetstream, position).await
     }
 
     /// Publishes what comes after a position; ends only with an error.
     async fn relay(
         &mut self,
-        lead: &mut Lead,
+        leader: &mut Leader,
         jetstream: &JetStream,
         from: Position,
     ) -> Result<Infallible, RelayError> {
@@ -156,22 +144,22 @@ impl Relay {
                     },
                 }
             };
-            if let Some(stored) = lead.during(jetstream.unless_lost(woken)).await? {
+            if let Some(stored) = leader.at_work(jetstream.unless_lost(woken)).await? {
                 self.reached(stored);
                 continue;
             }
-            let events: Vec<RecordedEvent> = lead.read(&mut log).await?;
+            let events: Vec<RecordedEvent> = read(leader, &mut log).await?;
             if events.is_empty() {
-                lead.during(pause(LOOK_AGAIN)).await?;
+                leader.at_work(pause(LOOK_AGAIN)).await?;
             }
             for event in events {
                 while on_the_way.is_full() {
                     let oldest = async { on_the_way.next().await.transpose() };
-                    if let Some(stored) = lead.during(jetstream.unless_lost(oldest)).await? {
+                    if let Some(stored) = leader.at_work(jetstream.unless_lost(oldest)).await? {
                         self.reached(stored);
                     }
                 }
-                let sent = lead.during(jetstream.unless_lost(jetstream.publish(&event)));
+                let sent = leader.at_work(jetstream.unless_lost(jetstream.publish(&event)));
                 on_the_way.push(&event, sent.await?);
             }
         }
@@ -179,8 +167,13 @@ impl Relay {
 
     /// JetStream has the log up to a position.
     fn reached(&mut self, position: Position) {
-        self.all_is_well(RelayState::Relaying, Some(position));
+        self.all_is_well(RelayState::Relaying, position);
     }
+}
+
+/// The next events, read on the connection that has the lock: who lost the one cannot go on with the other.
+async fn read(leader: &mut Leader, log: &mut LogReader) -> Result<Vec<RecordedEvent>, RelayError> {
+    in_time(async { Ok(log.next(&mut leader.connection).await?) }).await
 }
 
 async fn pause(time: Duration) -> Result<(), RelayError> {

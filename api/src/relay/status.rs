@@ -33,8 +33,8 @@ impl RelayState {
 pub struct RelayStatus {
     /// What it does.
     pub state: RelayState,
-    /// How far the log is in JetStream, as far as this server knows; none while another one relays.
-    pub position: Option<Position>,
+    /// How far the log is in JetStream, as far as this server knows.
+    pub position: Position,
 }
 
 /// The view of a relay's status.

@@ -50,6 +50,7 @@ mod sdl;
 mod seals;
 mod secrets;
 mod server;
+mod servers;
 mod service_rights;
 mod service_tokens;
 mod settings;
@@ -63,6 +64,7 @@ mod spoiled;
 mod sse;
 mod subscriptions;
 mod traces;
+mod upgrades;
 #[path = "../../../commands/tests/it/webhook_sink.rs"]
 mod webhook_sink;
 mod websocket;

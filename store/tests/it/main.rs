@@ -7,12 +7,14 @@
 
 mod append;
 mod append_only;
+mod clock;
 mod crash;
 mod embedded;
 mod erasure;
 mod event_store;
 mod fixtures;
 mod keys;
+mod leadership;
 mod long_snapshot;
 mod migrate;
 mod pages;
