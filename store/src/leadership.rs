@@ -175,7 +175,7 @@ struct Holder {
     pid: i32,
     /// Nothing where this login may not see it.
     state_change: Option<DateTime<Utc>>,
-    waits_for_client: Option<bool>,
+    waits_for_client: bool,
 }
 
 impl Watch {
@@ -192,8 +192,7 @@ impl Watch {
             return Ok(false);
         };
         let Some(holder) = holder(connection, self.lock).await? else { return Ok(false) };
-        let Holder { pid, state_change: Some(since), waits_for_client: Some(waits) } = holder
-        else {
+        let Holder { pid, state_change: Some(since), waits_for_client: waits } = holder else {
             self.tell(holder.pid, "this login may not see it, or track_activities is off");
             return Ok(false);
         };
@@ -219,7 +218,7 @@ impl Watch {
         let mut login = as_login(connection).await?;
         let ended: Result<Option<bool>, _> = sqlx::query_scalar(
             "SELECT pg_terminate_backend(pid, $3) FROM pg_stat_activity
-             WHERE pid = $1 AND state_change = $2 AND wait_event_type = 'Client'",
+             WHERE pid = $1 AND state_change = $2 AND (state LIKE 'idle%' OR wait_event_type = 'Client')",
         )
         .bind(pid)
         .bind(since)
@@ -271,7 +270,8 @@ async fn as_login(
 async fn holder(connection: &mut PgConnection, lock: i64) -> Result<Option<Holder>, sqlx::Error> {
     let mut login = as_login(connection).await?;
     let holder = sqlx::query_as(
-        "SELECT pid, state_change, wait_event_type = 'Client' AS waits_for_client
+        "SELECT pid, state_change,
+                coalesce(state LIKE 'idle%' OR wait_event_type = 'Client', false) AS waits_for_client
          FROM pg_locks JOIN pg_stat_activity USING (pid)
          WHERE locktype = 'advisory' AND granted AND objsubid = 1
            AND (classid::bigint << 32 | objid::bigint) = $1

@@ -33,10 +33,8 @@ pub async fn ready(State(shared): State<Shared>) -> (StatusCode, Json<Value>) {
         Status::Running => "running",
         Status::Stopped { .. } => "stopped",
     };
-    let program = match shared.app.bus.log().outdated().is_outdated() {
-        false => "current",
-        true => "older than the log: upgrade this server",
-    };
+    let is_outdated = shared.app.bus.log().outdated().is_outdated();
+    let program = if is_outdated { "older than the log: upgrade this server" } else { "current" };
     let relay = shared.relay.as_ref().map_or("off", |relay| relay.now().state.name());
     // A stopped projection still answers queries; taking every server away would help nobody. Nor
     // does who asks this server miss the relay.

@@ -146,7 +146,7 @@ async fn a_reaction_that_takes_long_keeps_its_place() {
 }
 
 #[tokio::test]
-async fn who_has_lost_its_place_gives_its_reaction_up_and_another_does_it() {
+async fn who_loses_its_place_in_the_middle_of_a_reaction_is_replaced() {
     let waiting = Waiting::new().await;
     sqlx::query(
         "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted

@@ -122,7 +122,7 @@ impl Deliveries {
             }
             tokio::select! {
                 Some(ended) = open.join_next_with_id() => {
-                    let (id, can_go_on) = ended.map_or_else(|error| (error.id(), true), |ended| ended);
+                    let (id, can_go_on) = ended.unwrap_or_else(|error| (error.id(), true));
                     busy.remove(&id);
                     if !can_go_on {
                         return Ok(());
