@@ -15,6 +15,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::graphql::limits::{Introspection, Rules};
 use crate::http::oauth::{OAuthSettings, below, web_address};
+use crate::relay::NatsServers;
 use crate::telemetry::traces::Otlp;
 
 use crate::http::{Origins, TrustedProxies};
@@ -153,6 +154,11 @@ pub struct Config {
     #[arg(long, env = "ORION_WEBHOOK_PRIVATE", value_enum, default_value_t = Switch::Off)]
     pub webhook_private: Switch,
 
+    /// NATS with JetStream, which the log is relayed to, such as `nats://user:password@host:4222`; several servers
+    /// of one NATS are separated by commas. Unset: nowhere.
+    #[arg(long, env = "ORION_NATS_URL", hide_env_values = true)]
+    pub nats_url: Option<SecretString>,
+
     /// Where spans are exported to by OTLP over HTTP, such as `http://127.0.0.1:4318`; unset:
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`, and without that nowhere.
     #[arg(long, env = "ORION_OTLP_ENDPOINT")]
@@ -250,6 +256,15 @@ impl Config {
         SmtpMailer::new(url.expose_secret(), from).map(Some).map_err(|error| match error {
             MailSettingError::Url => value("ORION_SMTP_URL", error.to_string()),
             MailSettingError::From => value("ORION_MAIL_FROM", error.to_string()),
+        })
+    }
+
+    /// Where the log is relayed to, if anywhere.
+    pub fn nats(&self) -> Result<Option<NatsServers>, ConfigError> {
+        let servers = self.nats_url.as_ref().map(|url| NatsServers::parse(url.expose_secret()));
+        servers.transpose().map_err(|error| ConfigError::Value {
+            variable: "ORION_NATS_URL",
+            problem: error.to_string(),
         })
     }
 

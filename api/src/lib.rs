@@ -6,5 +6,6 @@ pub mod graphql;
 pub mod http;
 pub mod limits;
 pub mod maintenance;
+pub mod relay;
 pub mod server;
 pub mod telemetry;

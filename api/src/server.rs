@@ -35,6 +35,7 @@ use crate::http::oauth::{OAuth, Providers};
 use crate::http::serve::{self, Bounds};
 use crate::http::{Edge, Services, Sockets, Watches, router};
 use crate::limits::Limits;
+use crate::relay::{NatsServers, Relay};
 use crate::telemetry::{chain, figures};
 
 /// How long open requests may take to end when the server stops.
@@ -111,6 +112,7 @@ pub async fn run(
         .map_err(|source| StartError::DataDir { path: config.data_dir.clone(), source })?;
     let providers = Providers::new(&config)?;
     let webhooks = Webhooks::new(config.webhook_private == Switch::On)?;
+    let nats = config.nats()?;
     let masters = config.master_keys()?;
     let tokens = Tokens::new(&config.token_key()?, &config.token_keys_old()?)?
         .living_for(config.access_token_ttl);
@@ -138,7 +140,7 @@ pub async fn run(
         Ok(Some(opened)) => {
             let new_admin = opened.is_new.then_some((&admin_password.1, is_generated));
             announce(&config, address, embedded.is_some(), new_admin);
-            let parts = Parts { tokens, seals, providers, mailer, webhooks, figures };
+            let parts = Parts { tokens, seals, providers, mailer, webhooks, nats, figures };
             serve(&config, opened, parts, listener, stop).await;
             Ok(())
         }
@@ -164,7 +166,6 @@ fn admin_password(config: &Config) -> Result<((Password, String), bool), StartEr
 
 /// What was made ready in the database.
 struct Opened {
-    pool: PgPool,
     queries: PgPool,
     bus: Bus,
     passwords: Passwords,
@@ -188,7 +189,7 @@ async fn open(
     let keys = Keys::load(&pool, masters).await?;
     let passwords = Passwords::new(config.bcrypt_cost)?;
     let stop_tasks = CancellationToken::new();
-    let log = Log::open(pool.clone(), keys, stop_tasks.clone()).await?;
+    let log = Log::open(pool, keys, stop_tasks.clone()).await?;
     let bus = Bus::new(log);
     let is_new = first_start(&bus, &passwords, admin).await?;
     // Before the first request: what a reactor has not seen of it, it would never see.
@@ -196,7 +197,7 @@ async fn open(
     reactors::begin::<EraseBelongings>(bus.log()).await?;
     reactors::begin::<SendVerification>(bus.log()).await?;
     reactors::begin::<Tell>(bus.log()).await?;
-    Ok(Opened { pool, queries, bus, passwords, is_new, stop_tasks })
+    Ok(Opened { queries, bus, passwords, is_new, stop_tasks })
 }
 
 /// What was made of the settings before the database was opened.
@@ -206,6 +207,7 @@ struct Parts {
     providers: Providers,
     mailer: Arc<dyn Mailer>,
     webhooks: Webhooks,
+    nats: Option<NatsServers>,
     figures: PrometheusHandle,
 }
 
@@ -226,17 +228,23 @@ impl Seals {
 async fn serve(
     config: &Config,
     opened: Opened,
-    Parts { tokens, seals, providers, mailer, webhooks, figures }: Parts,
+    Parts { tokens, seals, providers, mailer, webhooks, nats, figures }: Parts,
     listener: TcpListener,
     stop: CancellationToken,
 ) {
-    let Opened { pool, queries, bus, passwords, stop_tasks, .. } = opened;
+    let Opened { queries, bus, passwords, stop_tasks, .. } = opened;
     let mut tasks = JoinSet::new();
     let (progress, notified) =
-        start_tasks(&mut tasks, config, &pool, &bus, (mailer, webhooks), &stop_tasks);
+        start_tasks(&mut tasks, config, &bus, (mailer, webhooks), &stop_tasks);
 
     let log_keys = seals.public();
     tasks.spawn(run_sealer(bus.log().clone(), seals.key, seals.old, stop_tasks.clone()));
+
+    let relay = nats.map(|servers| {
+        let (relay, status) = Relay::new(bus.log().clone(), servers);
+        tasks.spawn(relay.run(stop_tasks.clone()));
+        status
+    });
 
     let limits = Arc::new(Limits::new(config.rate_limits == Switch::On));
     tasks.spawn(limits.clone().forget_full(stop_tasks.clone()));
@@ -280,7 +288,7 @@ async fn serve(
     let schema = schema(app.clone(), config.rules());
     let watches = Watches::new(schema.clone());
     let open = sockets.clone();
-    let shared = Arc::new(Services { app, schema, oauth, edge, figures, sockets, watches });
+    let shared = Arc::new(Services { app, schema, oauth, edge, figures, sockets, watches, relay });
     let server = async {
         serve::serve(listener, router(shared), bounds, stop.clone()).await;
         open.closed().await;
@@ -307,14 +315,13 @@ async fn serve(
 fn start_tasks(
     tasks: &mut JoinSet<()>,
     config: &Config,
-    pool: &PgPool,
     bus: &Bus,
     (mailer, webhooks): (Arc<dyn Mailer>, Webhooks),
     stop: &CancellationToken,
 ) -> (Progress, Progress) {
-    let (projector, progress) = Projector::new(bus.log().clone(), pool.clone());
+    let (projector, progress) = Projector::new(bus.log().clone());
     tasks.spawn(projector.run(stop.clone()));
-    let (projector, notified) = Projector::of_notifications(bus.log().clone(), pool.clone());
+    let (projector, notified) = Projector::of_notifications(bus.log().clone());
     tasks.spawn(projector.run(stop.clone()));
     tasks.spawn(reactors::run(bus.clone(), MarkPublished, stop.clone()));
     tasks.spawn(reactors::run(bus.clone(), EraseBelongings, stop.clone()));

@@ -30,9 +30,10 @@ pub struct Telemetry {
 
 /// Sends log lines to standard error, counts, and exports spans if the settings say where to.
 pub fn start(config: &Config, runtime: &Handle) -> Result<Telemetry, ConfigError> {
-    // PostgreSQL's notices are noise, and what goes over WebSockets has access tokens in it: neither
-    // is logged unless somebody asks for it by name.
-    let quiet = "sqlx::postgres::notice=warn,tungstenite=info,tokio_tungstenite=info";
+    // PostgreSQL's notices are noise. The client of NATS writes its password, and what goes wrong there the relay
+    // says. What goes over WebSockets has access tokens in it. None is logged unless somebody asks for it by name.
+    let quiet =
+        "sqlx::postgres::notice=warn,tungstenite=info,tokio_tungstenite=info,async_nats=off";
     let filter = format!("{quiet},{}", config.log);
     let filter = EnvFilter::try_new(filter).map_err(|error| ConfigError::Value {
         variable: "ORION_LOG",

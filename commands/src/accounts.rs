@@ -110,7 +110,7 @@ impl Register {
     ) -> Result<Self, CommandError> {
         Ok(Self {
             user_id: UserId(Uuid::now_v7()),
-            session: SignedIn::begin(Utc::now()),
+            session: SignedIn::begin(orion_store::now()),
             email: Personal::new(email),
             password_hash: passwords.hash(&password).await?,
             name: Personal::new(name),
@@ -182,7 +182,7 @@ impl LogIn {
             }
             Some(_) | None => None,
         };
-        let (session, passwords) = (SignedIn::begin(Utc::now()), passwords.clone());
+        let (session, passwords) = (SignedIn::begin(orion_store::now()), passwords.clone());
         let (user_id, compared) = (UserId(user.id), hash.cloned());
         Ok(Self { session, user_id, client, passwords, password, compared, renewal })
     }
@@ -306,7 +306,7 @@ fn token_text(session_id: SessionId, generation: u32, secret: [u8; 32]) -> Strin
 impl Refresh {
     /// Reads the token that was shown.
     pub fn new(keys: &Keys, refresh_token: &str) -> Result<Self, Refusal> {
-        Self::at(keys, refresh_token, Utc::now())
+        Self::at(keys, refresh_token, orion_store::now())
     }
 
     /// The same at another time.

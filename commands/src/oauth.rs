@@ -129,7 +129,7 @@ impl OAuthSignIn {
     /// Draws the ids.
     pub fn new(identity: &Identity, client: Client) -> Self {
         Self {
-            session: SignedIn::begin(Utc::now()),
+            session: SignedIn::begin(orion_store::now()),
             user_id: UserId(Uuid::now_v7()),
             account: identity.account(),
             claim: oauth_claim(identity.provider, &identity.provider_user_id),

@@ -80,7 +80,7 @@ pub struct VerifyEmail {
 impl VerifyEmail {
     /// Reads the token of the link.
     pub fn new(token: &str) -> Result<Self, Refusal> {
-        Self::at(token, Utc::now())
+        Self::at(token, orion_store::now())
     }
 
     /// The same at another time.

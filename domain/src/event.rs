@@ -149,6 +149,14 @@ impl Event {
         Self::decode(event_type, version, &payload.to_string())
     }
 
+    /// True of a type that this program reads in this version, be it the current one or an older one.
+    pub fn is_known(event_type: &str, version: &str) -> bool {
+        Self::types().any(|known| known == (event_type, version))
+            || upcast::UPCASTERS
+                .iter()
+                .any(|step| step.event_type == event_type && step.from == version)
+    }
+
     /// Every event type that this program knows, with its current version.
     pub fn types() -> impl Iterator<Item = (&'static str, &'static str)> {
         [

@@ -27,9 +27,9 @@ async fn main() {
     let stop = CancellationToken::new();
     let pool = orion_store::connect(&cluster.url(), 20).await.unwrap();
     let log = testing::log(pool.clone(), stop.clone()).await;
-    let (projector, progress) = Projector::new(log.clone(), pool.clone());
+    let (projector, progress) = Projector::new(log.clone());
     tokio::spawn(projector.run(stop.clone()));
-    let (projector, _) = Projector::of_notifications(log.clone(), pool);
+    let (projector, _) = Projector::of_notifications(log.clone());
     tokio::spawn(projector.run(stop.clone()));
 
     let mut report = Report::new("lag");

@@ -7,11 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::histogram;
-use orion_store::{
-    Fact, Log, Position, ReadError, RecordedEvent, StoreError, blames_a_value, locks,
-};
-use sqlx::pool::PoolConnection;
-use sqlx::{Executor as _, PgConnection, PgPool, Postgres};
+use orion_store::leadership::{Leader, Office, behind, elected};
+use orion_store::locks::{self, Lock};
+use orion_store::{Fact, Log, Position, ReadError, RecordedEvent, StoreError, blames_a_value};
+use sqlx::{Executor as _, PgConnection};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, warn};
@@ -30,7 +29,7 @@ const NOTIFICATIONS_BATCH_MAX: usize = 20;
 const TABLES_EVERY: Duration = Duration::from_millis(2);
 const NOTIFICATIONS_EVERY: Duration = Duration::from_millis(20);
 
-/// How often a standby looks at the lock and the checkpoint, and a stopped one at its status.
+/// How often a standby passes on the leader's progress, and a stopped leader looks at its status.
 const STANDBY_EVERY: Duration = Duration::from_millis(250);
 
 /// How long a statement or a batch may take, which takes milliseconds: after a failover nothing may say that there
@@ -58,12 +57,12 @@ impl Projection {
         }
     }
 
-    /// The advisory lock of the leader.
-    fn leader_lock(self) -> i64 {
-        match self {
+    /// Elects the leader.
+    fn lock(self) -> Lock {
+        Lock::Number(match self {
             Self::ReadModel => locks::READ_MODEL,
             Self::Notifications => locks::NOTIFICATIONS,
-        }
+        })
     }
 
     /// The most events in one transaction.
@@ -112,7 +111,6 @@ impl Projection {
 pub struct Projector {
     projection: Projection,
     log: Log,
-    pool: PgPool,
     progress: watch::Sender<Checkpoint>,
 }
 
@@ -127,6 +125,8 @@ enum LeaderError {
     Log(#[from] StoreError),
     #[error("another projector has moved the checkpoint from {expected}")]
     Overtaken { expected: Position },
+    #[error("a newer server wrote the event at position {position}")]
+    Outdated { position: Position },
 }
 
 /// Why an event cannot be applied, now or ever.
@@ -142,20 +142,20 @@ enum PoisonError {
 type Poisoned = (Arc<RecordedEvent>, PoisonError);
 
 impl Projector {
-    /// A projector of the documented tables that writes through `pool`, and the view of its progress.
-    pub fn new(log: Log, pool: PgPool) -> (Self, Progress) {
-        Self::of(Projection::ReadModel, log, pool)
+    /// A projector of the documented tables, and the view of its progress.
+    pub fn new(log: Log) -> (Self, Progress) {
+        Self::of(Projection::ReadModel, log)
     }
 
     /// A projector of what users are told of.
-    pub fn of_notifications(log: Log, pool: PgPool) -> (Self, Progress) {
-        Self::of(Projection::Notifications, log, pool)
+    pub fn of_notifications(log: Log) -> (Self, Progress) {
+        Self::of(Projection::Notifications, log)
     }
 
-    fn of(projection: Projection, log: Log, pool: PgPool) -> (Self, Progress) {
+    fn of(projection: Projection, log: Log) -> (Self, Progress) {
         let start = Checkpoint { position: Position::START, status: Status::Running };
         let (progress, receiver) = watch::channel(start);
-        (Self { projection, log, pool, progress }, Progress(receiver))
+        (Self { projection, log, progress }, Progress(receiver))
     }
 
     /// Runs until `stop`, as the leader or waiting to be it. Never ends because of a failure.
@@ -166,11 +166,11 @@ impl Projector {
     async fn run_forever(&self) {
         let projection = self.projection.name();
         loop {
-            match self.stand_for_election().await {
-                Ok(connection) => {
+            match elected(&self.log, &mut Standby(self)).await {
+                Ok(leader) => {
                     info!(projection, "projector leads");
-                    // `lead` ends only with an error; dropping the connection gives the lock back.
-                    if let Err(error) = self.lead(connection).await {
+                    // `lead` ends only with an error; dropping the leader gives the lock back.
+                    if let Err(error) = self.lead(leader).await {
                         let error: &dyn std::error::Error = &error;
                         warn!(error, projection, "projector stopped leading");
                     }
@@ -184,43 +184,22 @@ impl Projector {
         }
     }
 
-    /// Waits for the leader's lock; meanwhile passes on the progress of who has it.
-    async fn stand_for_election(&self) -> Result<PgConnection, LeaderError> {
-        let mut connection = PoolConnection::<Postgres>::detach(self.pool.acquire().await?);
-        loop {
-            let is_leader = self.projection.in_time(self.look(&mut connection)).await?;
-            if is_leader {
-                // Rows and checkpoint are in one transaction, and their events are on the disk already: what a
-                // crash of PostgreSQL takes of them is computed again, so that nobody has to wait for the disk.
-                connection.execute("SET synchronous_commit = off").await?;
-                return Ok(connection);
-            }
-            tokio::time::sleep(STANDBY_EVERY).await;
-        }
-    }
-
-    /// Passes on the leader's progress, and tries to be it.
-    async fn look(&self, connection: &mut PgConnection) -> Result<bool, LeaderError> {
-        self.progress.send_replace(checkpoint(&mut *connection, self.projection.name()).await?);
-        let is_leader = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-            .bind(self.projection.leader_lock())
-            .fetch_one(connection)
-            .await?;
-        Ok(is_leader)
-    }
-
-    async fn lead(&self, mut connection: PgConnection) -> Result<(), LeaderError> {
+    async fn lead(&self, mut leader: Leader) -> Result<(), LeaderError> {
+        let connection = &mut leader.connection;
+        // Rows and checkpoint are in one transaction, and their events are on the disk already: what a
+        // crash of PostgreSQL takes of them is computed again, so that nobody has to wait for the disk.
+        connection.execute("SET synchronous_commit = off").await?;
         sqlx::query("INSERT INTO projection.checkpoints (name) VALUES ($1) ON CONFLICT DO NOTHING")
             .bind(self.projection.name())
-            .execute(&mut connection)
+            .execute(&mut *connection)
             .await?;
         loop {
-            let now = async { Ok(checkpoint(&mut connection, self.projection.name()).await?) };
+            let now = async { Ok(checkpoint(&mut *connection, self.projection.name()).await?) };
             let Checkpoint { position, status } = self.projection.in_time(now).await?;
             let running = status == Status::Running;
             self.progress.send_replace(Checkpoint { position, status });
             if running {
-                self.follow(&mut connection, position).await?;
+                self.follow(connection, position).await?;
             } else {
                 tokio::time::sleep(STANDBY_EVERY).await;
             }
@@ -245,6 +224,13 @@ impl Projector {
             let poisoned =
                 self.apply_all(connection, applied, &events).instrument(span_over(&events)).await?;
             if let Some((event, poison)) = poisoned {
+                if let PoisonError::Read(error) = &poison
+                    && let Some((event_type, version)) = error.unknown_event()
+                {
+                    // Not poison: there is somebody who knows it.
+                    self.log.outdated().met(event_type, version);
+                    return Err(LeaderError::Outdated { position: event.position });
+                }
                 return self.stop_at(connection, &event, &poison).await;
             }
             applied = newest;
@@ -367,6 +353,31 @@ impl Projector {
         .execute(connection)
         .await?;
         Ok(())
+    }
+}
+
+/// A projector that does not lead.
+struct Standby<'a>(&'a Projector);
+
+impl Office for Standby<'_> {
+    type Error = LeaderError;
+
+    const LOOK_EVERY: Duration = STANDBY_EVERY;
+
+    fn name(&self) -> &'static str {
+        self.0.projection.name()
+    }
+
+    fn lock(&self) -> Lock {
+        self.0.projection.lock()
+    }
+
+    /// Passes on the leader's progress.
+    async fn look_on(&mut self, connection: &mut PgConnection) -> Result<Option<i64>, LeaderError> {
+        let now = checkpoint(connection, self.0.projection.name()).await?;
+        let behind = behind(now.position, &self.0.log);
+        self.0.progress.send_replace(now);
+        Ok(behind)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use orion_migrations::{BREAKING, MIGRATOR};
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool};
@@ -34,11 +35,15 @@ pub enum ConnectError {
     /// The login may not act as the server's role.
     #[error("the login may not work under the role {ROLE}: {0}")]
     Role(sqlx::Error),
-    /// A newer program was here.
-    #[error("the database is newer than this program: it has migration {version}, unknown here")]
+    /// A newer program was here, and has changed what this one needs.
+    #[error(
+        "the database is newer than this program, which cannot work with its migration {version} ({description})"
+    )]
     Newer {
         /// The unknown migration.
         version: i64,
+        /// What it is called.
+        description: String,
     },
     /// A migration failed.
     #[error("the database could not be migrated: {0}")]
@@ -64,15 +69,8 @@ pub async fn migrate(url: &str, server_url: &str) -> Result<(), ConnectError> {
     if number < 150_000 {
         return Err(ConnectError::TooOld { version });
     }
-    orion_migrations::MIGRATOR.run(&mut connection).await.map_err(|error| {
-        if let MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) =
-            error
-        {
-            ConnectError::Newer { version }
-        } else {
-            ConnectError::Migrate(error)
-        }
-    })?;
+    MIGRATOR.run(&mut connection).await.map_err(ConnectError::Migrate)?;
+    refuse_newer(&mut connection).await?;
     // From PostgreSQL 16 on, having made a role does not let one act under it. Where somebody else
     // manages the roles the grant is refused, and `connect` says what is missing.
     let login = options(server_url)?.get_username().replace('"', "\"\"");
@@ -81,6 +79,24 @@ pub async fn migrate(url: &str, server_url: &str) -> Result<(), ConnectError> {
         debug!(%error, "the server's role was not granted");
     }
     Ok(())
+}
+
+/// Fails if a newer program has applied a migration after which this one cannot work.
+async fn refuse_newer(connection: &mut PgConnection) -> Result<(), ConnectError> {
+    let known: Vec<i64> = MIGRATOR.iter().map(|migration| migration.version).collect();
+    let newer: Option<(i64, String)> = sqlx::query_as(
+        "SELECT version, description FROM _sqlx_migrations
+         WHERE version <> ALL ($1) AND starts_with(description, $2) ORDER BY version LIMIT 1",
+    )
+    .bind(known)
+    .bind(BREAKING)
+    .fetch_optional(connection)
+    .await
+    .map_err(ConnectError::Unreachable)?;
+    match newer {
+        Some((version, description)) => Err(ConnectError::Newer { version, description }),
+        None => Ok(()),
+    }
 }
 
 /// Opens a pool of at most `size` connections, each under the server's role.

@@ -1,5 +1,7 @@
 //! What can go wrong between Orion and PostgreSQL.
 
+use crate::vault::ReadError;
+
 /// A failure of the store, which is never the caller's.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -21,7 +23,7 @@ pub enum StoreError {
         sequence: usize,
         /// Why.
         #[source]
-        source: crate::vault::ReadError,
+        source: ReadError,
     },
     /// A stored event could not be opened or decoded.
     #[error("reading the event at position {position}")]
@@ -30,7 +32,7 @@ pub enum StoreError {
         position: crate::record::Position,
         /// Why.
         #[source]
-        source: crate::vault::ReadError,
+        source: ReadError,
     },
     /// Nobody can read an event any more: its subject's key is neither there nor destroyed.
     #[error("the event at position {position} needs the key of {subject}, which is missing")]
@@ -70,6 +72,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Type and version of the event that this program does not know, if that is what is wrong.
+    pub fn unknown_event(&self) -> Option<(&str, &str)> {
+        let (Self::Event { source, .. } | Self::Unreadable { source, .. }) = self else {
+            return None;
+        };
+        source.unknown_event()
+    }
+
     /// Wraps sqlx's error with what was being done.
     pub(crate) fn database(doing: &'static str) -> impl Fn(sqlx::Error) -> Self + Copy {
         move |source| Self::Database { doing, source }

@@ -5,6 +5,7 @@
 
 mod append;
 mod claims;
+mod clock;
 mod commit;
 mod connect;
 mod database;
@@ -13,8 +14,10 @@ mod error;
 mod event_store;
 mod kept;
 pub mod keys;
+pub mod leadership;
 pub mod locks;
 pub mod log;
+mod outdated;
 mod page;
 mod record;
 mod rotation;
@@ -27,6 +30,7 @@ pub mod testing;
 pub mod transfer;
 mod vault;
 
+pub use clock::now;
 pub use commit::{AppendError, Appended, Commit, Receipt, ReceiptKey};
 pub use connect::{ConnectError, connect, connect_to_read, migrate};
 pub use database::{Access, Database, OpenDatabaseError, create_database, open_database};
@@ -35,6 +39,7 @@ pub use event_store::{EventStore, Loaded, SNAPSHOT_EVERY};
 pub use kept::Kept;
 pub use keys::{Keys, KeysError, MasterKeys, OpenError};
 pub use log::Log;
+pub use outdated::Outdated;
 pub use page::LogReader;
 pub use record::{Fact, Metadata, Position, RecordedEvent, StreamId};
 pub use rotation::{rewrap_keys, rotate_claims_key};

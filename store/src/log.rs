@@ -14,6 +14,7 @@ use crate::append::Appender;
 use crate::commit::{AppendError, Appended, Commit, Receipt, ReceiptKey};
 use crate::error::StoreError;
 use crate::keys::Keys;
+use crate::outdated::Outdated;
 use crate::record::{Fact, Position, RecordedEvent};
 use crate::tail::Tail;
 use crate::vault::{ERASURES, Vault};
@@ -238,6 +239,11 @@ impl Log {
             Some(Resting { id: id.parse().ok()?, position: Position(position), version })
         };
         Ok(rows.into_iter().filter_map(resting).collect())
+    }
+
+    /// Whether this program is older than what writes the log.
+    pub fn outdated(&self) -> &Outdated {
+        self.tail.outdated()
     }
 
     /// The one reader of this process that follows the log.

@@ -17,8 +17,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use crate::clock;
 use crate::error::StoreError;
 use crate::log::{head, read};
+use crate::outdated::Outdated;
 use crate::record::{Position, RecordedEvent};
 
 /// The channel that `append_events` notifies.
@@ -29,6 +31,9 @@ const POLL_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a NOTIFY waits for the answer to the append that it tells of, when that was this process's own.
 const ECHO_WAITS: Duration = Duration::from_millis(2);
+
+/// How often the clocks are compared.
+const COMPARE_CLOCKS_EVERY: Duration = Duration::from_secs(30);
 
 /// How long one read may take. A server that a failover has left alone sends nothing, not even that it is gone.
 const READ_WITHIN: Duration = Duration::from_secs(10);
@@ -51,6 +56,7 @@ pub struct Tail {
     /// Without the reader that owns it there is no tail any more.
     growing: Weak<Growing>,
     wake: Arc<Notify>,
+    outdated: Outdated,
     /// Who reads by this clone, in the figures.
     reader: &'static str,
 }
@@ -110,12 +116,23 @@ impl Tail {
     /// Starts to follow the log from its present head until `stop`.
     pub async fn start(pool: PgPool, stop: CancellationToken) -> Result<Self, StoreError> {
         let start = head(&pool).await?;
+        let doing = "comparing the clocks";
+        let mut connection = pool.acquire().await.map_err(StoreError::database(doing))?;
+        clock::compare(&mut connection).await.map_err(StoreError::database(doing))?;
+        drop(connection);
         let (sender, head) = watch::channel(start);
         let recent: Arc<RwLock<Recent>> = Arc::default();
         let as_of = RwLock::new(Instant::now());
         let growing = Arc::new(Growing { head: sender, recent: recent.clone(), as_of });
-        let (ours, wake) = (Arc::downgrade(&growing), Arc::default());
-        let tail = Self { pool, head, recent, growing: ours, wake, reader: "other" };
+        let tail = Self {
+            pool,
+            head,
+            recent,
+            growing: Arc::downgrade(&growing),
+            wake: Arc::default(),
+            outdated: Outdated::default(),
+            reader: "other",
+        };
         tokio::spawn(stop.clone().run_until_cancelled_owned(tail.clone().listen()));
         tokio::spawn(stop.run_until_cancelled_owned(tail.clone().follow(growing)));
         Ok(tail)
@@ -145,6 +162,11 @@ impl Tail {
         let growing = self.growing.upgrade()?;
         let as_of = *growing.as_of.read().unwrap_or_else(PoisonError::into_inner);
         Some(as_of.elapsed())
+    }
+
+    /// Whether an event came by, or was met by a reader, that this program does not know.
+    pub(crate) fn outdated(&self) -> &Outdated {
+        &self.outdated
     }
 
     /// The newest position that this process has seen.
@@ -216,9 +238,18 @@ impl Tail {
             Ok(connection) => PoolConnection::<Postgres>::detach(connection),
             Err(error) => return StoreError::database("connecting to read the log")(error),
         };
+        let mut compared = Instant::now();
         loop {
             if let Err(error) = self.read_new(&mut connection, growing).await {
                 return error;
+            }
+            if compared.elapsed() > COMPARE_CLOCKS_EVERY {
+                compared = Instant::now();
+                let compare = tokio::time::timeout(READ_WITHIN, clock::compare(&mut connection));
+                let late = |_| Err(sqlx::Error::PoolTimedOut);
+                if let Err(error) = compare.await.unwrap_or_else(late) {
+                    return StoreError::database("comparing the clocks")(error);
+                }
             }
             let _ = tokio::time::timeout(POLL_EVERY, self.wake.notified()).await;
         }
@@ -236,6 +267,7 @@ impl Tail {
                 Err(StoreError::database("reading the log in time")(sqlx::Error::PoolTimedOut))
             })?;
             let is_all = i64::try_from(events.len()).is_ok_and(|read| read < READ_MAX);
+            events.iter().for_each(|event| self.outdated.look_at(event));
             growing.extend(seen, events, began);
             if is_all {
                 return Ok(());

@@ -14,6 +14,7 @@ use std::fmt::Display;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
@@ -65,6 +66,15 @@ pub async fn log(pool: PgPool, stop: CancellationToken) -> Log {
 pub async fn vault(pool: &PgPool) -> Vault {
     let keys = or_panic("loading the keys", Keys::load(pool, masters()).await);
     Vault::new(pool.clone(), &keys)
+}
+
+/// How far the database's clock is ahead of the clock of a server.
+///
+/// # Panics
+/// When the database does not say.
+pub async fn clock_ahead(pool: &PgPool, clock: impl Fn() -> DateTime<Utc>) -> TimeDelta {
+    let mut connection = or_panic("connecting", pool.acquire().await);
+    or_panic("comparing clocks", crate::clock::ahead(&mut connection, clock).await)
 }
 
 impl Drop for TestDatabase {

@@ -50,7 +50,7 @@ impl Recognised {
         // Before the actor: what the reader of the rights has not seen yet must not be about this one.
         let seen = standing.seen();
         let actor = standing.actor()?;
-        let is_valid = expires_at.is_none_or(|end| Utc::now() < end);
+        let is_valid = expires_at.is_none_or(|end| orion_store::now() < end);
         (is_valid && tail.is_quiet(seen, &streams(actor))).then_some(Known { actor, expires_at })
     }
 

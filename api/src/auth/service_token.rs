@@ -1,6 +1,5 @@
 //! Who a service token stands for.
 
-use chrono::Utc;
 use orion_commands::{Actor, ServiceSecret};
 use orion_domain::ServiceToken;
 use orion_domain::service_token::Credential;
@@ -23,7 +22,8 @@ pub(super) async fn machine(app: &App, presented: &ServiceSecret) -> Result<Know
         None => in_log(app, id.0).await?,
     };
     let credential = credential.ok_or(AuthError::Invalid)?;
-    let scopes = credential.admits(&presented.hash(), Utc::now()).ok_or(AuthError::Invalid)?;
+    let scopes =
+        credential.admits(&presented.hash(), orion_store::now()).ok_or(AuthError::Invalid)?;
     Ok(Known { actor: Actor::Service { id, scopes }, expires_at: credential.expires_at })
 }
 

@@ -239,7 +239,7 @@ impl ServiceTokenMutation {
                 token_hash: secret.hash(),
                 issued_by: acting_user(actor)?,
                 expires_at,
-                now: Utc::now(),
+                now: orion_store::now(),
             };
             let ids = json!({ "serviceTokenId": secret.id() });
             Ok(Single::<ServiceTokenAggregate>::new(secret.id(), issue).with_ids(ids))

@@ -33,13 +33,19 @@ pub async fn ready(State(shared): State<Shared>) -> (StatusCode, Json<Value>) {
         Status::Running => "running",
         Status::Stopped { .. } => "stopped",
     };
-    // A stopped projection still answers queries; taking every server away would help nobody.
+    let is_outdated = shared.app.bus.log().outdated().is_outdated();
+    let program = if is_outdated { "older than the log: upgrade this server" } else { "current" };
+    let relay = shared.relay.as_ref().map_or("off", |relay| relay.now().state.name());
+    // A stopped projection still answers queries; taking every server away would help nobody. Nor
+    // does who asks this server miss the relay.
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({
         "status": if is_ready { "ready" } else { "unavailable" },
         "database": if is_reachable { "reachable" } else { "unreachable" },
         "keys": keys,
+        "program": program,
         "projection": projection,
+        "relay": relay,
         "position": checkpoint.position.to_string(),
     });
     (status, Json(body))

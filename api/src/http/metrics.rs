@@ -10,6 +10,7 @@ use orion_projections::{Checkpoint, NOTIFICATIONS, READ_MODEL, Status};
 use sqlx::PgPool;
 
 use super::Shared;
+use crate::relay::{RelayState, RelayStatus};
 
 /// How long the database may take for its part.
 const LOOK_WITHIN: Duration = Duration::from_secs(1);
@@ -25,6 +26,12 @@ pub async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
         gauge!("orion_projection_position", "projection" => projection).set(figure(position.0));
         gauge!("orion_projection_lag_events", "projection" => projection)
             .set(lag(position.0, head));
+    }
+    if let Some(relay) = &shared.relay {
+        let RelayStatus { state, position } = relay.now();
+        gauge!("orion_relay_stopped").set(u32::from(state == RelayState::Stopped));
+        gauge!("orion_relay_position").set(figure(position.0));
+        gauge!("orion_relay_lag_events").set(lag(position.0, head));
     }
     let pool = app.bus.log().pool();
     let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);

@@ -47,6 +47,7 @@ use crate::auth::{AuthError, Known, recognise};
 use crate::graphql::OrionSchema;
 use crate::graphql::context::{App, Caller};
 use crate::limits::Limit;
+use crate::relay::RelayView;
 
 /// The largest request, and the largest message on a socket, in bytes.
 const BODY_MAX: usize = 1_048_576;
@@ -73,6 +74,8 @@ pub struct Services {
     pub sockets: Arc<Sockets>,
     /// What is watched over them.
     pub watches: Arc<Watches>,
+    /// The relay, where there is one.
+    pub relay: Option<RelayView>,
 }
 
 /// What is believed of requests, and what is let in.

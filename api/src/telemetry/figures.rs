@@ -38,7 +38,7 @@ pub enum Kind {
 }
 
 /// Every figure with its kind and meaning. Names are for ever: dashboards and alerts know them.
-pub const FIGURES: [(&str, Kind, &str); 36] = [
+pub const FIGURES: [(&str, Kind, &str); 41] = [
     ("orion_build_info", Kind::Gauge, "1, with the version of the program"),
     ("orion_http_requests_total", Kind::Counter, "Answered requests by method, route and status"),
     ("orion_http_request_duration_seconds", Kind::Seconds, "Time to the head of the answer"),
@@ -69,6 +69,15 @@ pub const FIGURES: [(&str, Kind, &str); 36] = [
     ("orion_sealer_stopped", Kind::Gauge, "1 when this server refuses to seal the log as it is"),
     ("orion_seal_duration_seconds", Kind::Seconds, "Time to seal one batch of events"),
     ("orion_seal_trees_mended_total", Kind::Counter, "Stored trees that were computed anew"),
+    ("orion_leader", Kind::Gauge, "1 while this server leads in an office"),
+    (
+        "orion_outdated",
+        Kind::Gauge,
+        "1 when a newer server writes events that this one cannot read",
+    ),
+    ("orion_relay_position", Kind::Gauge, "The newest position that is in JetStream"),
+    ("orion_relay_lag_events", Kind::Gauge, "Events that are not in JetStream yet"),
+    ("orion_relay_stopped", Kind::Gauge, "1 when nothing is relayed until somebody acts"),
     ("orion_database_up", Kind::Gauge, "1 when the database has answered this look"),
     ("orion_database_connections", Kind::Gauge, "Connections of the main pool by state"),
     ("orion_database_connections_max", Kind::Gauge, "The most connections of the main pool"),

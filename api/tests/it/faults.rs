@@ -17,7 +17,7 @@ use crate::server::{ADMIN_PASSWORD, DataDir, Server, Settings};
 const CANNOT_START: i32 = 2;
 
 /// One line on standard error that names what is wrong, and the exit status that says so.
-async fn cannot_start(settings: Settings, says: &str) {
+pub async fn cannot_start(settings: Settings, says: &str) {
     let data_dir = DataDir::fresh();
     let ended = settings.run_to_end(&data_dir).await;
     assert_eq!(ended.status.code(), Some(CANNOT_START), "{says}: {ended:?}");
@@ -44,6 +44,7 @@ async fn a_wrong_setting_is_one_line_and_exit_status_2() {
         (nowhere().with("ORION_DATABASE_POOL", "0"), "ORION_DATABASE_POOL: "),
         (nowhere().with("ORION_DATA_DIR", "/dev/null/orion"), "ORION_DATA_DIR: "),
         (nowhere().with("ORION_RATE_LIMITS", "some"), "ORION_RATE_LIMITS: "),
+        (nowhere().with("ORION_NATS_URL", "http://127.0.0.1"), "ORION_NATS_URL: "),
         (nowhere().with("ORION_BATCHING", "some"), "ORION_BATCHING: "),
         (nowhere().with("ORION_TRUSTED_PROXIES", "10.0.0.0/33"), "ORION_TRUSTED_PROXIES: "),
         (nowhere().with("ORION_CORS_ORIGINS", "*"), "ORION_CORS_ORIGINS: "),
@@ -74,18 +75,6 @@ async fn what_is_in_the_way_is_named() {
         let settings = settings.with("ORION_DATA_DIR", file.to_str().unwrap());
         cannot_start(settings, "ORION_DATA_DIR: ").await;
     }
-
-    let records = Records::of(&database.url).await;
-    records
-        .pool
-        .execute(
-            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
-             VALUES (9999, 'from the future', true, '', 0)",
-        )
-        .await
-        .unwrap();
-    let newer = "DATABASE_URL: the database is newer than this program";
-    cannot_start(Settings::on(&database.url), newer).await;
 }
 
 #[tokio::test]
@@ -137,7 +126,7 @@ async fn an_operator_s_stop_is_in_order_and_in_time() {
 /// Answers "at once": far below the 5 s for which a mutation waits for a read model that runs.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
-async fn stopped(records: &Records) -> Option<String> {
+pub async fn stopped(records: &Records) -> Option<String> {
     match checkpoint(&records.pool, READ_MODEL).await.unwrap().status {
         Status::Running => None,
         Status::Stopped { error } => Some(error),
@@ -199,7 +188,7 @@ async fn a_poison_event_stops_the_read_model_until_it_is_resumed() {
 }
 
 #[tokio::test]
-async fn an_event_of_an_unknown_type_stops_the_read_model_also_over_a_restart() {
+async fn an_event_that_does_not_fit_its_type_stops_the_read_model_also_over_a_restart() {
     let database = database().await;
     let server = Server::start(&database.url).await;
     let ada = server.editor("ada").await;
@@ -207,13 +196,13 @@ async fn an_event_of_an_unknown_type_stops_the_read_model_also_over_a_restart() 
     let records = Records::of(&database.url).await;
     let poisoned: i64 = sqlx::query_scalar(
         "INSERT INTO events SELECT max(position) + 1, 'trend', gen_random_uuid()::text, 1,
-             'trend.exploded', '1', '{}', '{}', clock_timestamp() FROM events RETURNING position",
+             'trend.rescored', '1', '{}', '{}', clock_timestamp() FROM events RETURNING position",
     )
     .fetch_one(&records.pool)
     .await
     .unwrap();
     let error = eventually("the projection stops", async || stopped(&records).await).await;
-    assert!(error.contains(&format!("position {poisoned} (trend.exploded)")), "{error}");
+    assert!(error.contains(&format!("position {poisoned} (trend.rescored)")), "{error}");
 
     let (_, ended) = server.terminate().await;
     let server = ended.start_again().await;
@@ -226,7 +215,7 @@ async fn an_event_of_an_unknown_type_stops_the_read_model_also_over_a_restart() 
     let (_, ended) = server.terminate().await;
     for sql in [
         "ALTER TABLE events DISABLE TRIGGER events_refuse_change",
-        "DELETE FROM events WHERE event_type = 'trend.exploded'",
+        "DELETE FROM events WHERE event_type = 'trend.rescored'",
         "ALTER TABLE events ENABLE TRIGGER events_refuse_change",
     ] {
         records.pool.execute(sql).await.unwrap();

@@ -36,9 +36,9 @@ impl InProcess {
         let stop = CancellationToken::new();
         let pool = orion_store::connect(url, 16).await.unwrap();
         let log = testing::log(pool.clone(), stop.clone()).await;
-        let (projector, progress) = Projector::new(log.clone(), pool.clone());
+        let (projector, progress) = Projector::new(log.clone());
         tokio::spawn(projector.run(stop.clone()));
-        let (projector, notified) = Projector::of_notifications(log.clone(), pool);
+        let (projector, notified) = Projector::of_notifications(log.clone());
         tokio::spawn(projector.run(stop.clone()));
         let rights = Rights::new(log.tail().head());
         let app = App {

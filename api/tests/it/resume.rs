@@ -1,6 +1,7 @@
 //! Subscribers whose sockets are cut and whose server is killed: each has every event once, in order.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::{SinkExt as _, StreamExt as _};
@@ -42,26 +43,26 @@ const SILENCE: Duration = Duration::from_secs(5);
 
 const ALL_WITHIN: Duration = Duration::from_mins(1);
 
-const EVENTS_OF: &str = "subscription ($after: Position, $filter: EventFilter) {
+pub const EVENTS_OF: &str = "subscription ($after: Position, $filter: EventFilter) {
     events(after: $after, filter: $filter) { position } }";
 
-const TRENDS_CHANGED: &str =
+pub const TRENDS_CHANGED: &str =
     "subscription ($after: Position) { trendChanged(after: $after) { position } }";
 
 /// Where the server is at the moment, and who watches.
 #[derive(Clone)]
-struct Door {
-    url: watch::Receiver<String>,
-    token: Arc<str>,
+pub struct Door {
+    pub url: watch::Receiver<String>,
+    pub token: Arc<str>,
 }
 
 /// What somebody watches.
 #[derive(Clone)]
-struct Watch {
-    query: &'static str,
-    filter: Value,
+pub struct Watch {
+    pub query: &'static str,
+    pub filter: Value,
     /// The events of this trend, or all.
-    trend: Option<Uuid>,
+    pub trend: Option<Uuid>,
 }
 
 impl Watch {
@@ -75,23 +76,28 @@ impl Watch {
     }
 }
 
-/// Watches over many sockets until it has seen as much as there is.
-async fn subscriber(door: Door, watch: Watch, expected: usize) -> Vec<i64> {
+/// Watches over many sockets until it has seen as much as there is; how much that is may be told later.
+pub async fn subscriber(door: Door, watch: Watch, expected: Arc<AtomicUsize>) -> Vec<i64> {
     let mut seen: Vec<i64> = Vec::new();
-    while seen.len() < expected {
+    while seen.len() < expected.load(Ordering::Relaxed) {
         // A server that is just being killed ends it in any way.
-        let _ = stay(&door, &watch, &mut seen, expected).await;
+        let _ = stay(&door, &watch, &mut seen, &expected).await;
     }
     seen
 }
 
-async fn stay(door: &Door, watch: &Watch, seen: &mut Vec<i64>, expected: usize) -> Option<()> {
+async fn stay(
+    door: &Door,
+    watch: &Watch,
+    seen: &mut Vec<i64>,
+    expected: &AtomicUsize,
+) -> Option<()> {
     let stays_for = rand::rng().random_range(1..=STAYS_FOR);
     let url = format!("{}/graphql", door.url.borrow().replacen("http", "ws", 1));
     let mut request = url.into_client_request().ok()?;
     request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse().ok()?);
-    let Ok((mut socket, _)) = connect_async(request).await else {
-        // Until there is another server.
+    let Ok(Ok((mut socket, _))) = timeout(SILENCE, connect_async(request)).await else {
+        // Until there is another server, or it goes on.
         let _ = timeout(SILENCE, door.url.clone().changed()).await;
         return None;
     };
@@ -101,7 +107,7 @@ async fn stay(door: &Door, watch: &Watch, seen: &mut Vec<i64>, expected: usize) 
     let after = seen.last().copied().unwrap_or_default().to_string();
     let variables = json!({ "after": after, "filter": watch.filter });
     let mut came = 0;
-    while came < stays_for && seen.len() < expected {
+    while came < stays_for && seen.len() < expected.load(Ordering::Relaxed) {
         let message = timeout(SILENCE, socket.next()).await.ok()??.ok()?;
         let Message::Text(text) = message else { continue };
         let message: Value = serde_json::from_str(&text).unwrap();
@@ -169,7 +175,7 @@ async fn cut_sockets_and_killed_servers_lose_and_repeat_nothing() {
         let (door, watch) = (door.clone(), Watch::of(number, &trends));
         let expected = if watch.trend.is_some() { EVENTS / TRENDS } else { EVENTS };
         subscribers.spawn(async move {
-            let seen = subscriber(door, watch.clone(), expected).await;
+            let seen = subscriber(door, watch.clone(), Arc::new(expected.into())).await;
             (watch.trend, seen)
         });
     }

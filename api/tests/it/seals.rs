@@ -21,7 +21,7 @@ fn keys() -> Vec<LogPublicKey> {
 }
 
 /// Another one: 32 times the byte 9.
-const OTHER_KEY: &str = "CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=";
+pub const OTHER_KEY: &str = "CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=";
 
 /// What a server says at a path, with its status.
 async fn get(server: &Server, path: &str) -> (u16, String) {
@@ -36,7 +36,7 @@ async fn checkpoint(server: &Server) -> Option<Checkpoint> {
 }
 
 /// Waits until everything that is in the log is sealed.
-async fn all_sealed(server: &Server, records: &Records) -> Checkpoint {
+pub async fn all_sealed(server: &Server, records: &Records) -> Checkpoint {
     eventually("the log is sealed", async || {
         let head = records.head().await.unsigned_abs();
         checkpoint(server).await.filter(|checkpoint| checkpoint.size == head)
@@ -44,7 +44,7 @@ async fn all_sealed(server: &Server, records: &Records) -> Checkpoint {
     .await
 }
 
-async fn verify(records: &Records) -> Verdict {
+pub async fn verify(records: &Records) -> Verdict {
     let verification =
         Verification { keys: keys(), kept: None, vault: Some(vault(&records.pool).await) };
     let verdict = verification.run(&records.pool, |_, _| {}).await.unwrap();

@@ -248,6 +248,11 @@ impl Server {
         self.anonymous().sign_in(ADMIN_EMAIL, ADMIN_PASSWORD).await
     }
 
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap()
+    }
+
     /// Where its data are.
     pub fn data_dir(&self) -> &DataDir {
         &self.data_dir
@@ -269,10 +274,29 @@ impl Server {
         Stopped { settings: self.settings, data_dir: self.data_dir }
     }
 
+    /// Keeps it from doing anything; its connections stay.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on after a [`pause`](Self::pause).
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// True while it leads in this office.
+    pub async fn leads(&self, office: &str) -> bool {
+        self.metrics().await.contains(&format!("orion_leader{{office=\"{office}\"}} 1"))
+    }
+
     /// Asks it to stop, as an operator does, and waits for its end.
     pub async fn terminate(mut self) -> (Ended, Stopped) {
-        let pid = Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         let ended = within(STOPS_WITHIN, async || self.child.try_wait().unwrap()).await;
         let status = ended.expect("the server stops in time");
         let ended = self.data_dir.ended(status);

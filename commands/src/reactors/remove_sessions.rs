@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
 use orion_domain::session::REFRESH_TOKEN_TTL;
 use orion_domain::{Session, SessionCommand};
 use tokio_util::sync::CancellationToken;
@@ -29,7 +28,7 @@ pub async fn remove_sessions(bus: Bus, rests: Duration, stop: CancellationToken)
             "session.revoked",
         ],
         age: rests,
-        command: || SessionCommand::Remove { now: Utc::now() },
+        command: || SessionCommand::Remove { now: orion_store::now() },
     };
     timer.run(bus, SEARCH_EVERY.min(rests).max(Duration::from_millis(100)), stop).await;
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use orion_store::leadership::{Office, behind, elected, in_time};
+use orion_store::locks::Lock;
 use orion_store::{Fact, Log, Position, StoreError};
-use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, Postgres};
+use sqlx::PgConnection;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -14,7 +15,7 @@ use crate::actor::{Actor, Envelope};
 use crate::bus::Bus;
 use crate::error::CommandError;
 
-/// How long to wait after a failure, and between two looks at the leader's lock.
+/// How long to wait after a failure.
 const BACK_OFF: Duration = Duration::from_secs(1);
 
 /// The most events that are read at a time.
@@ -94,6 +95,9 @@ pub async fn run<R: Reactor>(bus: Bus, reactor: R, stop: CancellationToken) {
     let forever = async {
         loop {
             if let Err(error) = lead(&bus, &reactor).await {
+                if let Some((event_type, version)) = error.unknown_event() {
+                    bus.log().outdated().met(event_type, version);
+                }
                 let error: &dyn std::error::Error = &error;
                 warn!(error, reactor = R::NAME, "reactor failed, trying again");
             }
@@ -113,15 +117,24 @@ enum RunError {
     React { position: Position, source: CommandError },
 }
 
+impl RunError {
+    /// Type and version of the event that this program does not know, if that is what is wrong.
+    fn unknown_event(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Log(error) | Self::React { source: CommandError::Store(error), .. } => {
+                error.unknown_event()
+            }
+            Self::Database(_) | Self::React { .. } => None,
+        }
+    }
+}
+
 async fn lead<R: Reactor>(bus: &Bus, reactor: &R) -> Result<(), RunError> {
     let log = bus.log();
     // The lock and the checkpoint live on one connection: who lost the one cannot move the other.
-    let mut connection = PoolConnection::<Postgres>::detach(log.pool().acquire().await?);
-    while !try_lock(&mut connection, R::NAME).await? {
-        tokio::time::sleep(BACK_OFF).await;
-    }
+    let mut leader = elected(log, &mut Standby { log, name: R::NAME }).await?;
     info!(reactor = R::NAME, "reactor leads");
-    let mut done = start(&mut connection, log, R::NAME).await?;
+    let mut done = start(&mut leader.connection, log, R::NAME).await?;
     let (mut saved, mut saved_at) = (done, Instant::now());
     let tail = log.tail().read_by("reactor");
     loop {
@@ -135,7 +148,7 @@ async fn lead<R: Reactor>(bus: &Bus, reactor: &R) -> Result<(), RunError> {
         let events = tokio::select! {
             biased;
             () = due => {
-                save(&mut connection, R::NAME, done).await?;
+                in_time(save(&mut leader.connection, R::NAME, done)).await?;
                 (saved, saved_at) = (done, Instant::now());
                 continue;
             }
@@ -148,13 +161,14 @@ async fn lead<R: Reactor>(bus: &Bus, reactor: &R) -> Result<(), RunError> {
         let began = Instant::now();
         for fact in log.read_facts(&events).await? {
             let position = fact.position;
-            reactor
-                .react(bus, &fact)
-                .await
-                .map_err(|source| RunError::React { position, source })?;
+            let react = async {
+                let reacted = reactor.react(bus, &fact).await;
+                reacted.map_err(|source| RunError::React { position, source })
+            };
+            leader.at_work(react).await?;
             done = position;
             if reactor.leaves_orion(&fact) {
-                save(&mut connection, R::NAME, done).await?;
+                in_time(save(&mut leader.connection, R::NAME, done)).await?;
                 (saved, saved_at) = (done, Instant::now());
             }
         }
@@ -177,14 +191,31 @@ async fn save(
         .map(|_| ())
 }
 
-pub(super) async fn try_lock(
-    connection: &mut PgConnection,
-    name: &str,
-) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended('orion reactor ' || $1, 0))")
-        .bind(name)
-        .fetch_one(connection)
-        .await
+/// A reactor that does not lead.
+struct Standby<'a> {
+    log: &'a Log,
+    name: &'static str,
+}
+
+impl Office for Standby<'_> {
+    type Error = sqlx::Error;
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn lock(&self) -> Lock {
+        Lock::Reactor(self.name)
+    }
+
+    async fn look_on(&mut self, connection: &mut PgConnection) -> Result<Option<i64>, sqlx::Error> {
+        let checkpoint: Option<i64> =
+            sqlx::query_scalar("SELECT position FROM reactor_checkpoints WHERE name = $1")
+                .bind(self.name)
+                .fetch_optional(connection)
+                .await?;
+        Ok(checkpoint.and_then(|position| behind(Position(position), self.log)))
+    }
 }
 
 /// Where the reactor left off. A new one starts at the head: what is past is not its business.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
 use orion_domain::values::{Email, Personal, UserId};
 use orion_domain::{Event, User, UserEvent};
 use orion_store::Fact;
@@ -48,7 +47,7 @@ impl SendVerification {
 
     fn mail(&self, bus: &Bus, fact: &Fact, email: &Email) -> Mail {
         let user_id = UserId(fact.aggregate_id);
-        let token = verification_token(bus.keys(), user_id, email, Utc::now());
+        let token = verification_token(bus.keys(), user_id, email, orion_store::now());
         let link = format!("{}/verify-email?token={}", self.public_url, token.expose_secret());
         // Nothing that the user wrote, not even the name: the address may be somebody else's, and
         // nobody shall send him words of his own choice by way of us.

@@ -62,7 +62,7 @@ impl World {
     /// Projects all that there is.
     async fn project(&self) {
         let log = self.store.log();
-        self.run(Projector::of_notifications(log.clone(), log.pool().clone())).await;
+        self.run(Projector::of_notifications(log.clone())).await;
     }
 
     /// Position and kind of what a user was told, in order, and whether it was pushed.
@@ -370,7 +370,7 @@ async fn they_are_mended_while_events_come() {
     world.project().await;
     let log = world.store.log().clone();
     let stop = CancellationToken::new();
-    let (projector, progress) = Projector::of_notifications(log.clone(), log.pool().clone());
+    let (projector, progress) = Projector::of_notifications(log.clone());
     let running = tokio::spawn(projector.run(stop.clone()));
     let (pool, keys) = (log.pool().clone(), vault(&world.owner).await);
     // Ada is told of nothing until she is mended.
@@ -402,7 +402,7 @@ async fn it_stops_before_an_event_that_its_tables_refuse() {
     world.detect().await;
     let log = world.store.log();
     let stop = CancellationToken::new();
-    let (projector, progress) = Projector::of_notifications(log.clone(), log.pool().clone());
+    let (projector, progress) = Projector::of_notifications(log.clone());
     let running = tokio::spawn(projector.run(stop.clone()));
     assert!(!progress.reached(Position(2), PATIENCE).await);
     stop.cancel();

@@ -208,7 +208,7 @@ async fn commands_and_the_projector_go_on_while_it_runs() {
     let (mut world, mut history) = World::projected(3, 300).await;
     let stop = CancellationToken::new();
     let log = world.store.log().clone();
-    let (projector, progress) = Projector::new(log.clone(), log.pool().clone());
+    let (projector, progress) = Projector::new(log.clone());
     let running = tokio::spawn(projector.run(stop.clone()));
     let (pool, keys) = (log.pool().clone(), vault(&world.owner).await);
     let mut spoiler = PgConnection::connect_with(&world.owner.connect_options()).await.unwrap();

@@ -89,7 +89,7 @@ impl World {
     /// Projects the documented tables.
     pub async fn project_tables(&self) {
         let log = self.store.log();
-        self.run(Projector::new(log.clone(), log.pool().clone())).await;
+        self.run(Projector::new(log.clone())).await;
     }
 
     pub async fn execute(&self, sql: &str) {

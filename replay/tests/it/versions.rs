@@ -1,9 +1,12 @@
 //! A log that servers of two versions have written is as good as any.
 
 use orion_domain::{Session, User};
+use orion_projections::Projector;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::program::PATIENCE;
 use crate::world::World;
 
 fn registered(version: &str) -> (&str, &str, Value) {
@@ -98,11 +101,23 @@ async fn the_tables_of_a_log_of_two_versions_are_mended() {
 }
 
 #[tokio::test]
-async fn a_version_of_the_future_is_told_by_its_position_and_stops_the_tables() {
+async fn a_version_of_the_future_is_told_by_its_position_and_left_to_a_newer_program() {
     let world = log_of_both().await;
+    assert!(world.project().await);
     world.as_earlier::<User>(Uuid::now_v7(), &[registered("3")]).await;
     world.seal().await;
-    assert!(!world.project().await, "the projection stops before it");
+    let (stop, projector) = (CancellationToken::new(), Projector::new(world.log.clone()).0);
+    let running = tokio::spawn(projector.run(stop.clone()));
+    let is_left = async {
+        while !world.log.outdated().is_outdated() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, is_left).await.expect("the projector meets it");
+    stop.cancel();
+    running.await.unwrap();
+    let status = world.orion_replay(["status"]).exits(0).await;
+    assert!(status.contains("position    14\nlag         1\nstatus      running\n"), "{status}");
 
     let said = world.orion_replay(["verify"]).exits(1).await;
     let told = "position 15: unknown event type user.registered version 3";

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::program::{PATIENCE, Program, log_key, orion_replay};
 
 pub struct World {
-    log: Log,
+    pub log: Log,
     _stop_at_the_end: DropGuard,
     database: TestDatabase,
 }
@@ -92,18 +92,18 @@ impl World {
     /// Runs the projector of the documented tables until they show all of the log, or it stops
     /// before: then false.
     pub async fn project(&self) -> bool {
-        self.run(Projector::new(self.log.clone(), self.log.pool().clone())).await
+        self.run(Projector::new(self.log.clone())).await
     }
 
     /// The same for the notifications.
     pub async fn project_notifications(&self) -> bool {
-        self.run(Projector::of_notifications(self.log.clone(), self.log.pool().clone())).await
+        self.run(Projector::of_notifications(self.log.clone())).await
     }
 
     /// Runs the projector of the documented tables, as a server that goes on does, once it leads.
     pub async fn lead(&self) -> Leader {
         let stop = CancellationToken::new();
-        let (projector, _) = Projector::new(self.log.clone(), self.log.pool().clone());
+        let (projector, _) = Projector::new(self.log.clone());
         let running = tokio::spawn(projector.run(stop.clone()));
         let leads = async {
             let mut looks = tokio::time::interval(Duration::from_millis(20));

@@ -3,9 +3,7 @@
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge, histogram};
-use sqlx::pool::PoolConnection;
-use sqlx::{Connection as _, PgConnection, Postgres};
-use tokio::time::timeout;
+use sqlx::{Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -15,7 +13,8 @@ use super::merkle::Frontier;
 use super::seals;
 use super::walk::Walk;
 use crate::error::StoreError;
-use crate::locks;
+use crate::leadership::{Office, behind, elected, in_time};
+use crate::locks::{self, Lock};
 use crate::log::{Log, head};
 use crate::record::Position;
 
@@ -25,15 +24,8 @@ const SEAL_EVERY: Duration = Duration::from_millis(500);
 /// How many leaves of the stored tree a sealer that has begun to lead looks at between two seals.
 const LOOK: u64 = 65_536;
 
-/// How long a look at the lock or at the newest seal may take. Each comes before something that may take long, and
-/// so finds out whether there is still somebody at the other end: after a failover nothing may say that there is not.
-const LOOK_WITHIN: Duration = Duration::from_secs(10);
-
-/// How often a standby looks at the lock.
-const STANDBY_EVERY: Duration = Duration::from_millis(250);
-
-/// Who has the lock for so many looks seals, and does not only try to.
-const STANDBY_LOOKS: u32 = 8;
+/// Who has the lock for so many looks of a standby seals, and does not only try to.
+const STANDBY_LOOKS: u32 = 4;
 
 /// How long to wait after a failure.
 const BACK_OFF: Duration = Duration::from_millis(500);
@@ -46,6 +38,8 @@ const BACK_OFF_LONG: Duration = Duration::from_secs(5);
 enum SealerError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("the database failed the sealer")]
+    Database(#[from] sqlx::Error),
     /// Somebody else sealed here, or somebody has a forged checkpoint put there. To sign after it would be
     /// to vouch for it.
     #[error(
@@ -121,19 +115,10 @@ impl Sealer {
 
     /// Waits to be the leader, then seals; ends only with an error.
     async fn lead(&mut self) -> Result<(), SealerError> {
-        let failed = || StoreError::database("sealing the log");
-        // The lock and the seals are on one connection: who lost the one cannot write the other.
-        let connection = self.log.pool().acquire().await.map_err(failed())?;
-        let mut connection = PoolConnection::<Postgres>::detach(connection);
-        let mut looks = 0_u32;
-        while !try_lock(&mut connection).await.map_err(failed())? {
-            looks = looks.saturating_add(1);
-            if looks == STANDBY_LOOKS {
-                self.all_is_well();
-            }
-            tokio::time::sleep(STANDBY_EVERY).await;
-        }
-        let mut sealed = newest(&mut connection, &self.keys).await?;
+        let log = self.log.clone();
+        let mut leader = elected(&log, &mut Standby { sealer: self, looks: 0 }).await?;
+        let connection = &mut leader.connection;
+        let mut sealed = newest(connection, &self.keys).await?;
         let position = |checkpoint: &Checkpoint| Position(checkpoint.size.cast_signed());
         if head(self.log.pool()).await? < position(&sealed) {
             return Err(StoreError::Unsealable { position: position(&sealed) }.into());
@@ -149,15 +134,15 @@ impl Sealer {
                 return std::future::pending().await;
             }
             // Somebody may have put another row there since.
-            let newest = newest(&mut connection, &self.keys).await?;
+            let newest = newest(connection, &self.keys).await?;
             if newest.size > sealed.size {
                 sealed = newest;
             }
             let (began, before) = (Instant::now(), sealed.size);
-            sealed = seal(&mut connection, &self.key, sealed).await?;
+            sealed = seal(connection, &self.key, sealed).await?;
             histogram!("orion_seal_duration_seconds").record(began.elapsed());
-            if !is_whole(&mut connection, &mut look).await? {
-                mend_the_rest(&mut connection, &sealed).await?;
+            if !is_whole(connection, &mut look).await? {
+                mend_the_rest(connection, &sealed).await?;
             }
             self.all_is_well();
             // Whoever is far behind hurries.
@@ -168,11 +153,36 @@ impl Sealer {
     }
 }
 
-async fn try_lock(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    let locked = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-        .bind(locks::SEALER)
-        .fetch_one(connection);
-    timeout(LOOK_WITHIN, locked).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+/// A sealer that does not lead.
+struct Standby<'a> {
+    sealer: &'a mut Sealer,
+    looks: u32,
+}
+
+impl Office for Standby<'_> {
+    type Error = SealerError;
+
+    // It hashes what is stored, whatever it means.
+    const READS_EVENTS: bool = false;
+
+    fn name(&self) -> &'static str {
+        "sealer"
+    }
+
+    fn lock(&self) -> Lock {
+        Lock::Number(locks::SEALER)
+    }
+
+    async fn look_on(&mut self, connection: &mut PgConnection) -> Result<Option<i64>, SealerError> {
+        if self.looks == STANDBY_LOOKS {
+            self.sealer.all_is_well();
+        }
+        self.looks = self.looks.saturating_add(1);
+        let sealed = sqlx::query_scalar("SELECT coalesce(max(size), 0) FROM seals")
+            .fetch_one(connection)
+            .await?;
+        Ok(behind(Position(sealed), &self.sealer.log))
+    }
 }
 
 /// The newest seal, whose signature must be one of ours; the empty tree where there is none.
@@ -180,10 +190,8 @@ async fn newest(
     connection: &mut PgConnection,
     keys: &[LogPublicKey],
 ) -> Result<Checkpoint, SealerError> {
-    let late =
-        |_| Err(StoreError::database("reading the newest seal in time")(sqlx::Error::PoolTimedOut));
-    let newest = timeout(LOOK_WITHIN, seals::newest(connection)).await.unwrap_or_else(late);
-    let Some(seal) = newest? else {
+    let newest = async { Ok::<_, SealerError>(seals::newest(connection).await?) };
+    let Some(seal) = in_time(newest).await? else {
         return Ok(Checkpoint { size: 0, root: Frontier::default().root() });
     };
     seal.open(keys).map_err(|reason| SealerError::Foreign { size: Position(seal.size), reason })

@@ -6,14 +6,14 @@ use serde_json::value::RawValue;
 
 use crate::seal::StoredEvent;
 
-/// The version of `CloudEvents`.
-const SPEC_VERSION: &str = "1.0";
+/// The version of `CloudEvents` that events are told in.
+pub const SPEC_VERSION: &str = "1.0";
 
-/// Whose events they are.
-const SOURCE: &str = "urn:orion:log";
+/// `source`: whose events they are.
+pub const SOURCE: &str = "urn:orion:log";
 
-/// How payloads are written.
-const JSON: &str = "application/json";
+/// `datacontenttype`: how payloads are written.
+pub const JSON: &str = "application/json";
 
 /// The types of the lines that are no events.
 const BEGIN: &str = "orion.log.begin";

@@ -12,3 +12,4 @@ mod line;
 
 pub use export::{ExportError, Exported, export};
 pub use import::{ImportError, Imported, Importer, import};
+pub use line::{JSON, SOURCE, SPEC_VERSION};

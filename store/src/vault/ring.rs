@@ -27,6 +27,18 @@ pub enum ReadError {
     Open(#[from] OpenError),
 }
 
+impl ReadError {
+    /// Type and version of the event, if it is one that this program does not know: a newer one wrote it.
+    pub fn unknown_event(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Decode(DecodeError::Unknown { event_type, version }) => {
+                Some((event_type, version))
+            }
+            Self::Decode(DecodeError::Payload { .. }) | Self::Open(_) => None,
+        }
+    }
+}
+
 impl KeyRing {
     pub(super) fn insert(&mut self, subject: Uuid, entry: Entry) {
         self.0.insert(subject, entry);

@@ -7,6 +7,7 @@
 
 mod append;
 mod append_only;
+mod clock;
 mod crash;
 mod embedded;
 mod erasure;
@@ -14,6 +15,7 @@ mod event_store;
 mod fixtures;
 mod kept;
 mod keys;
+mod leadership;
 mod long_snapshot;
 mod migrate;
 mod pages;

@@ -1,7 +1,6 @@
 //! Verifying an e-mail address: using a link, and asking for another.
 
 use async_graphql::{Context, Result};
-use chrono::Utc;
 use orion_commands::{Action, Actor, Envelope, RequestVerification, UseCase as _, VerifyEmail};
 
 use super::own_id;
@@ -25,8 +24,9 @@ pub async fn verify(ctx: &Context<'_>, token: &str) -> Result<UserPayload> {
 
 /// Asks for another mail to the caller's address.
 pub async fn request(ctx: &Context<'_>, args: CommandArgs) -> Result<UserPayload> {
-    let build =
-        |actor: &Actor| Ok(RequestVerification { user_id: acting_user(actor)?, now: Utc::now() });
+    let build = |actor: &Actor| {
+        Ok(RequestVerification { user_id: acting_user(actor)?, now: orion_store::now() })
+    };
     let outcome = ctx.command(Action::ManageOwnAccount, args, build).await?;
     Ok(UserPayload { id: own_id(ctx, &outcome), outcome })
 }

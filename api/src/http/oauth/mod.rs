@@ -17,7 +17,6 @@ use axum::extract::{Path, Query, State};
 use axum::http::header::{LOCATION, SET_COOKIE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use chrono::Utc;
 use orion_commands::{Action, Actor, Envelope, Identity, OAuthLink, OAuthSignIn, policy};
 use orion_domain::values::{OAuthProvider, Role, SessionId, UserId};
 use orion_domain::{AggregateRoot as _, Session, User, UserError};
@@ -97,7 +96,7 @@ impl OAuth {
     fn begin(&self, provider: &Provider, link: Option<(UserId, SessionId)>) -> (String, HeaderMap) {
         let Departure { url, state, verifier } = provider.depart();
         let dance = Dance { verifier, link };
-        let cookie = self.cookies.keep(dance, provider.kind, &state, Utc::now());
+        let cookie = self.cookies.keep(dance, provider.kind, &state, orion_store::now());
         (url.into(), HeaderMap::from_iter([(SET_COOKIE, cookie)]))
     }
 }
@@ -190,7 +189,9 @@ async fn finish(
     let Query(Returned { state, code, error }) = query.map_err(|_| bad())?;
     // One answer to all that is wrong here: there is nothing to learn from the difference.
     let dance = state
-        .and_then(|state| oauth.cookies.open(&sender.headers, provider.kind, &state, Utc::now()))
+        .and_then(|state| {
+            oauth.cookies.open(&sender.headers, provider.kind, &state, orion_store::now())
+        })
         .ok_or_else(|| {
             let detail = "this browser has not begun this sign-in, or too long ago; start again";
             problem("OAUTH_STATE_INVALID", detail, None)

@@ -1,6 +1,6 @@
 //! One provider: where it is, how a person is sent there, and who comes back.
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use oauth2::basic::{BasicClient, BasicErrorResponseType as Refused, BasicTokenType};
 use oauth2::{
     AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet,
@@ -158,7 +158,7 @@ impl Provider {
             name: person.name,
             access_token,
             refresh_token: token.refresh_token().map(|token| token.secret().clone()),
-            token_expires_at: expires_in.map(|life| Utc::now() + life),
+            token_expires_at: expires_in.map(|life| orion_store::now() + life),
         })
     }
 }

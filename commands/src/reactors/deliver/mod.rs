@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orion_domain::User;
+use orion_store::leadership::{Office, elected, in_time};
+use orion_store::locks::Lock;
 use orion_store::{Fact, StoreError};
-use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, Postgres};
+use sqlx::PgConnection;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -23,12 +24,11 @@ use tracing::{debug, info, warn};
 use self::message::{mail, webhook};
 use self::queue::{Channel, Delivery, Lane};
 pub use self::tell::Tell;
-use super::runner::try_lock;
 use crate::bus::Bus;
 use crate::mail::{MailError, Mailer};
 use crate::webhook::Webhooks;
 
-/// Names the leader's lock.
+/// Names the leader's lock; the reactor that fills the queue has another.
 const NAME: &str = "deliver";
 
 /// How long to wait after the first failure of a delivery; each further one waits four times as long.
@@ -49,7 +49,7 @@ const OPEN_MAX: usize = 32;
 /// How often the queue is looked at when nothing wakes it.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// How long to wait after a failure of the database, and between two looks at the leader's lock.
+/// How long to wait after a failure of the database.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Sends what is in the queue. Cheap to clone.
@@ -107,27 +107,26 @@ impl Deliveries {
     }
 
     async fn lead(&self, bus: &Bus) -> Result<(), sqlx::Error> {
-        let pool = bus.log().pool();
-        let mut connection: PgConnection =
-            PoolConnection::<Postgres>::detach(pool.acquire().await?);
-        while !try_lock(&mut connection, NAME).await? {
-            tokio::time::sleep(AGAIN).await;
-        }
+        let mut leader = elected(bus.log(), &mut Standby).await?;
         info!("deliveries lead");
-        let mut open: JoinSet<()> = JoinSet::new();
+        let mut open: JoinSet<bool> = JoinSet::new();
         let mut busy: HashMap<tokio::task::Id, Lane> = HashMap::new();
         loop {
+            // Also without room, for the look shows that the leader works.
             let room = OPEN_MAX.saturating_sub(open.len());
-            if room > 0 {
-                for due in queue::due(&mut connection, busy.values(), STALE_AFTER, room).await? {
-                    let (deliveries, bus) = (self.clone(), bus.clone());
-                    let task = open.spawn(async move { deliveries.deliver(&bus, due).await });
-                    busy.insert(task.id(), (due.user_id, due.channel));
-                }
+            let due = queue::due(&mut leader.connection, busy.values(), STALE_AFTER, room);
+            for due in in_time(due).await? {
+                let (deliveries, bus) = (self.clone(), bus.clone());
+                let task = open.spawn(async move { deliveries.deliver(&bus, due).await });
+                busy.insert(task.id(), (due.user_id, due.channel));
             }
             tokio::select! {
                 Some(ended) = open.join_next_with_id() => {
-                    busy.remove(&ended.map_or_else(|error| error.id(), |(id, ())| id));
+                    let (id, can_go_on) = ended.unwrap_or_else(|error| (error.id(), true));
+                    busy.remove(&id);
+                    if !can_go_on {
+                        return Ok(());
+                    }
                 }
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -135,12 +134,18 @@ impl Deliveries {
         }
     }
 
-    async fn deliver(&self, bus: &Bus, delivery: Delivery) {
+    /// False when the program is too old to tell what is to be sent.
+    async fn deliver(&self, bus: &Bus, delivery: Delivery) -> bool {
         let settled = match self.attempt(bus, &delivery).await {
             Ok(tried) => self.settle(bus, &delivery, tried).await,
             Err(error) => Err(error),
         };
+        let mut can_go_on = true;
         if let Err(error) = settled {
+            if let Some((event_type, version)) = error.unknown_event() {
+                bus.log().outdated().met(event_type, version);
+                can_go_on = false;
+            }
             {
                 let error: &dyn std::error::Error = &error;
                 warn!(error, position = delivery.position.0, "delivery failed, trying again");
@@ -149,6 +154,7 @@ impl Deliveries {
             let pool = bus.log().pool();
             let _ = queue::postpone(pool, &delivery, delivery.attempts, AGAIN).await;
         }
+        can_go_on
     }
 
     /// Sends it as its user wants it now: since it was queued the user may have changed settings, or
@@ -197,6 +203,25 @@ impl Deliveries {
             }
         };
         settled.map_err(|source| StoreError::Database { doing: "settling a delivery", source })
+    }
+}
+
+/// A server that does not send.
+struct Standby;
+
+impl Office for Standby {
+    type Error = sqlx::Error;
+
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn lock(&self) -> Lock {
+        Lock::Reactor(NAME)
+    }
+
+    async fn look_on(&mut self, connection: &mut PgConnection) -> Result<Option<i64>, sqlx::Error> {
+        queue::longest_due(connection).await
     }
 }
 

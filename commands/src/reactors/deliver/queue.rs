@@ -90,6 +90,15 @@ pub(super) async fn due(
     Ok(rows.into_iter().filter_map(delivery).collect())
 }
 
+/// Since when the longest due delivery is due, if one is, in microseconds of PostgreSQL's clock.
+pub(super) async fn longest_due(connection: &mut PgConnection) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT (extract(epoch FROM min(next_at)) * 1e6)::bigint FROM deliveries WHERE next_at <= now()",
+    )
+    .fetch_one(connection)
+    .await
+}
+
 /// It is sent, or given up.
 pub(super) async fn remove(pool: &PgPool, delivery: &Delivery) -> Result<(), sqlx::Error> {
     sqlx::query("DELETE FROM deliveries WHERE user_id = $1 AND channel = $2 AND position = $3")
