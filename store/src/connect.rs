@@ -15,7 +15,7 @@ const ROLE: &str = "orion_app";
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a request waits for a connection before it fails.
-const ACQUIRE_FOR: Duration = Duration::from_secs(5);
+pub(crate) const ACQUIRE_FOR: Duration = Duration::from_secs(5);
 
 /// A connection that was idle for longer is tried before it is used: the pool tried it when it was given back.
 pub(crate) const TRUST_FOR: Duration = Duration::from_millis(100);

@@ -36,7 +36,7 @@ pub use connect::{ConnectError, connect, connect_to_read, migrate};
 pub use database::{Access, Database, OpenDatabaseError, create_database, open_database};
 pub use error::{StoreError, blames_a_value};
 pub use event_store::{EventStore, Loaded, SNAPSHOT_EVERY};
-pub use kept::Kept;
+pub use kept::{Kept, Taken};
 pub use keys::{Keys, KeysError, MasterKeys, OpenError};
 pub use log::Log;
 pub use outdated::Outdated;

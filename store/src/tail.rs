@@ -267,7 +267,9 @@ impl Tail {
                 Err(StoreError::database("reading the log in time")(sqlx::Error::PoolTimedOut))
             })?;
             let is_all = i64::try_from(events.len()).is_ok_and(|read| read < READ_MAX);
-            events.iter().for_each(|event| self.outdated.look_at(event));
+            for event in &events {
+                self.outdated.look_at(event);
+            }
             growing.extend(seen, events, began);
             if is_all {
                 return Ok(());

@@ -5,8 +5,9 @@ use futures::future::join_all;
 use orion_commands::{CommandError, Envelope};
 use orion_domain::Content;
 use orion_store::Loaded;
+use uuid::Uuid;
 
-use crate::fixtures::{World, code, edit, editor, eventually};
+use crate::fixtures::{World, code, detect, edit, editor, eventually};
 
 fn expecting(actor: orion_commands::Actor, version: i64) -> Envelope {
     Envelope { expected_version: Some(version), ..Envelope::of(actor) }
@@ -24,6 +25,25 @@ async fn a_stale_version_is_refused() {
     }
     assert_eq!(world.events("content.edited").await, 1);
     world.bus.run(&expecting(ada, 2), &edit(content, "Two")).await.unwrap();
+}
+
+/// It is decided without a look at first, and the append finds that the stream is there.
+#[tokio::test]
+async fn what_is_there_does_not_begin_again() {
+    let world = World::new().await;
+    let id = Uuid::now_v7();
+    let sender = Envelope::of(editor());
+    world.bus.run(&sender, &detect(id)).await.unwrap();
+    let again = world.bus.run(&sender, &detect(id)).await;
+    assert_eq!(code(again).0, "ALREADY_EXISTS");
+    assert_eq!(world.events("trend.detected").await, 1);
+    // Two at once, too: one begins, the other is told.
+    let (id, second) = (Uuid::now_v7(), world.another_bus().await);
+    let begin = detect(id);
+    let (one, other) = tokio::join!(world.bus.run(&sender, &begin), second.run(&sender, &begin));
+    let refused = if one.is_ok() { other } else { one };
+    assert_eq!(code(refused).0, "ALREADY_EXISTS");
+    assert_eq!(world.events("trend.detected").await, 2);
 }
 
 #[tokio::test]

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use orion_store::{Kept, connect};
-use sqlx::pool::PoolConnection;
-use sqlx::{PgPool, Postgres};
+use sqlx::{PgConnection, PgPool};
 
 use crate::fixtures::{World, eventually, in_time};
 
@@ -14,8 +13,8 @@ async fn pool(world: &World) -> PgPool {
     connect(world.url(), POOL).await.unwrap()
 }
 
-async fn pid(connection: &mut PoolConnection<Postgres>) -> i32 {
-    sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut **connection).await.unwrap()
+async fn pid(connection: &mut PgConnection) -> i32 {
+    sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(connection).await.unwrap()
 }
 
 #[tokio::test]
@@ -35,9 +34,14 @@ async fn half_of_the_pool_is_left_to_others() {
     let world = World::new().await;
     let kept = Kept::new(pool(&world).await);
     let mut taken = Vec::new();
-    for _ in 0..POOL {
-        taken.push(kept.take().await.unwrap());
+    for _ in 0..POOL / 2 {
+        taken.push(in_time("a connection", kept.take()).await.unwrap());
     }
+    // Whoever wants one more waits for the first that is given back.
+    let mut next = Box::pin(kept.take());
+    assert!(futures::poll!(&mut next).is_pending());
+    kept.give_back(taken.remove(0));
+    taken.push(in_time("its turn", next).await.unwrap());
     for connection in taken {
         kept.give_back(connection);
     }
