@@ -288,15 +288,11 @@ async fn identity<'c>(
 /// One line for each change.
 fn say(standing: Standing, failed: Option<Failed>) {
     let replica = standing.name();
-    let error = match failed {
-        Some(Failed::Unreachable(error)) => error,
-        Some(Failed::Stranger) | None => None,
-    };
-    match (standing, error) {
-        (Standing::InUse, _) => info!(replica, "queries are read from the replica"),
-        (_, Some(error)) => {
-            warn!(replica, error = chain(&error), "queries are read from the primary");
-        }
-        (_, None) => warn!(replica, "queries are read from the primary"),
+    if standing.is_read() {
+        info!(replica, "queries are read from the replica");
+    } else if let Some(Failed::Unreachable(Some(error))) = failed {
+        warn!(replica, error = chain(&error), "queries are read from the primary");
+    } else {
+        warn!(replica, "queries are read from the primary");
     }
 }
