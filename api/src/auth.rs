@@ -217,7 +217,7 @@ pub async fn recognise(app: &App, bearer: Option<&str>) -> Result<Known, AuthErr
 }
 
 async fn user(app: &App, id: UserId, session_id: SessionId) -> Result<Actor, AuthError> {
-    let App { bus, pool, .. } = app;
+    let App { bus, reads, .. } = app;
     if !rights_are_in_tables(app, &[id.0, session_id.0]) {
         let role = role_in_log(bus, id, session_id).await?.ok_or(AuthError::Invalid)?;
         return Ok(Actor::User { id, role, session_id });
@@ -229,7 +229,7 @@ async fn user(app: &App, id: UserId, session_id: SessionId) -> Result<Actor, Aut
     )
     .bind(session_id.0)
     .bind(id.0)
-    .fetch_optional(pool.pool())
+    .fetch_optional(reads.primary().pool())
     .await?;
     let role = match seen {
         Some((role, true, true)) => Role::ALL.iter().copied().find(|known| known.as_str() == role),

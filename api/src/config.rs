@@ -28,6 +28,11 @@ pub struct Config {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<SecretString>,
 
+    /// A streaming standby of the primary, which queries are read from while it keeps up; unset: all is read
+    /// from the primary.
+    #[arg(long, env = "ORION_READ_DATABASE_URL", hide_env_values = true)]
+    pub read_database_url: Option<SecretString>,
+
     /// Another login for the migrations, where the server's own may not create tables.
     #[arg(long, env = "ORION_MIGRATE_DATABASE_URL", hide_env_values = true)]
     pub migrate_database_url: Option<SecretString>,

@@ -6,6 +6,7 @@ pub mod graphql;
 pub mod http;
 pub mod limits;
 pub mod maintenance;
+pub mod reads;
 pub mod relay;
 pub mod server;
 pub mod telemetry;

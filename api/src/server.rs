@@ -35,6 +35,7 @@ use crate::http::oauth::{OAuth, Providers};
 use crate::http::serve::{self, Bounds};
 use crate::http::{Edge, Services, Sockets, Watches, router};
 use crate::limits::Limits;
+use crate::reads::{Reads, Replica};
 use crate::relay::{NatsServers, Relay};
 use crate::telemetry::{chain, figures};
 
@@ -70,6 +71,9 @@ pub enum StartError {
     /// The database cannot be used.
     #[error("DATABASE_URL: {0}")]
     Database(#[from] ConnectError),
+    /// The address of the replica is malformed.
+    #[error("ORION_READ_DATABASE_URL: {0}")]
+    Replica(ConnectError),
     /// The log cannot be read.
     #[error("the log: {}", chain(.0))]
     Log(#[from] StoreError),
@@ -113,6 +117,7 @@ pub async fn run(
     let providers = Providers::new(&config)?;
     let webhooks = Webhooks::new(config.webhook_private == Switch::On)?;
     let nats = config.nats()?;
+    let replica = replica(&config).map_err(StartError::Replica)?;
     let masters = config.master_keys()?;
     let tokens = Tokens::new(&config.token_key()?, &config.token_keys_old()?)?
         .living_for(config.access_token_ttl);
@@ -140,7 +145,8 @@ pub async fn run(
         Ok(Some(opened)) => {
             let new_admin = opened.is_new.then_some((&admin_password.1, is_generated));
             announce(&config, address, embedded.is_some(), new_admin);
-            let parts = Parts { tokens, seals, providers, mailer, webhooks, nats, figures };
+            let parts =
+                Parts { tokens, seals, providers, mailer, webhooks, nats, replica, figures };
             serve(&config, opened, parts, listener, stop).await;
             Ok(())
         }
@@ -153,6 +159,13 @@ pub async fn run(
         warn!(error = chain(&error), "the embedded PostgreSQL did not stop in order");
     }
     served
+}
+
+/// The replica of the settings; it may be away.
+fn replica(config: &Config) -> Result<Option<Replica>, ConnectError> {
+    let url = config.read_database_url.as_ref().map(SecretString::expose_secret);
+    let of = |url| Replica::new(url, config.database_pool, config.query_timeout);
+    url.map(of).transpose()
 }
 
 fn admin_password(config: &Config) -> Result<((Password, String), bool), StartError> {
@@ -208,6 +221,7 @@ struct Parts {
     mailer: Arc<dyn Mailer>,
     webhooks: Webhooks,
     nats: Option<NatsServers>,
+    replica: Option<Replica>,
     figures: PrometheusHandle,
 }
 
@@ -228,7 +242,7 @@ impl Seals {
 async fn serve(
     config: &Config,
     opened: Opened,
-    Parts { tokens, seals, providers, mailer, webhooks, nats, figures }: Parts,
+    Parts { tokens, seals, providers, mailer, webhooks, nats, replica, figures }: Parts,
     listener: TcpListener,
     stop: CancellationToken,
 ) {
@@ -246,6 +260,11 @@ async fn serve(
         status
     });
 
+    if let Some(replica) = &replica {
+        let watch = replica.clone().watch(queries.clone(), progress.clone(), stop_tasks.clone());
+        tasks.spawn(watch);
+    }
+
     let limits = Arc::new(Limits::new(config.rate_limits == Switch::On));
     tasks.spawn(limits.clone().forget_full(stop_tasks.clone()));
     tasks.spawn(figures::keep_up(figures.clone(), stop_tasks.clone()));
@@ -256,7 +275,7 @@ async fn serve(
     let sockets = Sockets::new(config.rate_limits == Switch::On, config.socket_ping, stop.clone());
 
     let tokens = Arc::new(tokens);
-    let pool = Kept::new(queries);
+    let reads = Reads::new(Kept::new(queries), replica);
     let recognised = Arc::default();
     let app = App {
         bus,
@@ -268,7 +287,7 @@ async fn serve(
         recognised,
         progress,
         notified,
-        pool,
+        reads,
     };
     let edge = Edge {
         proxies: Arc::new(config.trusted_proxies.clone()),

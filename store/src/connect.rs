@@ -20,6 +20,9 @@ pub(crate) const ACQUIRE_FOR: Duration = Duration::from_secs(5);
 /// A connection that was idle for longer is tried before it is used: the pool tried it when it was given back.
 pub(crate) const TRUST_FOR: Duration = Duration::from_millis(100);
 
+/// The same for a connection to a replica: the primary can be asked instead.
+const ACQUIRE_FROM_REPLICA_FOR: Duration = Duration::from_secs(1);
+
 /// How long a statement of the main pool waits for a lock.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -126,6 +129,30 @@ pub async fn connect_to_read(
     pool(url, size, [("statement_timeout", milliseconds(timeout))]).await
 }
 
+/// Gives a pool like that of [`connect_to_read`] for a standby, which may be away: it is connected to when it
+/// is asked. Nothing can be written there, nor on what it becomes when it is promoted.
+///
+/// # Errors
+/// When the address is malformed.
+pub fn connect_to_replica(url: &str, size: u32, timeout: Duration) -> Result<PgPool, ConnectError> {
+    let settings = [
+        ("statement_timeout", milliseconds(timeout)),
+        ("default_transaction_read_only", "on".to_owned()),
+    ];
+    let pool = pool_options(size).acquire_timeout(ACQUIRE_FROM_REPLICA_FOR);
+    Ok(pool.connect_lazy_with(options(url)?.options(settings)))
+}
+
+/// Opens one connection like those of a pool, outside of it. Unlike the pool, it says at once why it cannot.
+///
+/// # Errors
+/// When PostgreSQL cannot be reached or refuses.
+pub async fn connect_alone(pool: &PgPool) -> Result<PgConnection, sqlx::Error> {
+    let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
+    connection.execute(set_role().as_str()).await?;
+    Ok(connection)
+}
+
 fn milliseconds(timeout: Duration) -> String {
     format!("{}ms", timeout.as_millis())
 }
@@ -137,9 +164,20 @@ async fn pool(
 ) -> Result<PgPool, ConnectError> {
     // By itself, so that its failure is told as it is; the pool would only say that it waited.
     let mut first = first_connection(url).await?;
-    let set_role = format!("SET ROLE {ROLE}");
-    first.execute(set_role.as_str()).await.map_err(ConnectError::Role)?;
+    first.execute(set_role().as_str()).await.map_err(ConnectError::Role)?;
     first.close().await.map_err(ConnectError::Unreachable)?;
+    pool_options(size)
+        .connect_with(options(url)?.options(settings))
+        .await
+        .map_err(ConnectError::Unreachable)
+}
+
+fn set_role() -> String {
+    format!("SET ROLE {ROLE}")
+}
+
+/// How every pool treats its connections.
+fn pool_options(size: u32) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(size)
         .acquire_timeout(ACQUIRE_FOR)
@@ -153,16 +191,12 @@ async fn pool(
                 Ok(true)
             })
         })
-        .after_connect(move |connection, _| {
-            let set_role = set_role.clone();
+        .after_connect(|connection, _| {
             Box::pin(async move {
-                connection.execute(set_role.as_str()).await?;
+                connection.execute(set_role().as_str()).await?;
                 Ok(())
             })
         })
-        .connect_with(options(url)?.options(settings))
-        .await
-        .map_err(ConnectError::Unreachable)
 }
 
 async fn first_connection(url: &str) -> Result<PgConnection, ConnectError> {

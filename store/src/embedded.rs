@@ -24,9 +24,9 @@ use self::cluster::SUPERUSER;
 use self::error::file;
 pub use self::error::{DownloadError, EmbeddedError};
 pub(crate) use self::postmaster::Postmaster;
-#[cfg(feature = "testing")]
-pub(crate) use self::postmaster::Process;
 pub(crate) use self::{account::Account, binaries::Binaries, cluster::Cluster};
+#[cfg(feature = "testing")]
+pub(crate) use self::{account::run, postmaster::Process};
 
 /// The database that Orion works in.
 const DATABASE: &str = "orion";

@@ -32,7 +32,9 @@ mod vault;
 
 pub use clock::now;
 pub use commit::{AppendError, Appended, Commit, Receipt, ReceiptKey};
-pub use connect::{ConnectError, connect, connect_to_read, migrate};
+pub use connect::{
+    ConnectError, connect, connect_alone, connect_to_read, connect_to_replica, migrate,
+};
 pub use database::{Access, Database, OpenDatabaseError, create_database, open_database};
 pub use error::{StoreError, blames_a_value};
 pub use event_store::{EventStore, Loaded, SNAPSHOT_EVERY};

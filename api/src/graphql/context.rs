@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_graphql::dataloader::DataLoader;
+use async_graphql::parser::types::OperationType;
 use async_graphql::{Context, Error, ID, Result, ScalarType as _};
 use chrono::{DateTime, Utc};
 use orion_commands::{Action, Actor, Bus, Client, Envelope, Passwords, Refusal, UseCase, policy};
 use orion_projections::Progress;
+use orion_store::Position as LogPosition;
 use orion_store::seal::LogPublicKey;
-use orion_store::{Kept, Position as LogPosition};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -26,10 +27,11 @@ use crate::auth::Tokens;
 use crate::auth::recognised::Recognised;
 use crate::auth::rights::Rights;
 use crate::limits::Limits;
+use crate::reads::{Extent, Reads};
 use crate::telemetry::traces::traceparent;
 
 /// How long an answer waits for the read model before it says `projected: false`.
-pub const PROJECTED_WITHIN: Duration = Duration::from_secs(5);
+const PROJECTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The field that is read from a projection of its own.
 const NOTIFICATIONS: &str = "notifications";
@@ -55,9 +57,22 @@ pub struct App {
     pub progress: Progress,
     /// How far the notifications are.
     pub notified: Progress,
-    /// Connections for queries. They are not those of the log, so that slow queries keep nobody from
-    /// writing, and PostgreSQL cancels what takes too long on them.
-    pub pool: Kept,
+    /// Connections for queries, to the primary and to a replica if there is one.
+    pub reads: Reads,
+}
+
+impl App {
+    /// Waits until queries show what is in the log up to here; false when they do not in time.
+    pub async fn shows(&self, position: LogPosition) -> bool {
+        self.progress.reached(position, PROJECTED_WITHIN).await
+            && self.reads.show(Extent { tables: position, ..Extent::default() }).await
+    }
+
+    /// The same for notifications.
+    pub async fn notifies(&self, position: LogPosition) -> bool {
+        self.notified.reached(position, PROJECTED_WITHIN).await
+            && self.reads.show(Extent { notifications: position, ..Extent::default() }).await
+    }
 }
 
 /// What is known of one request.
@@ -213,6 +228,7 @@ impl ContextExt for Context<'_> {
         let mut asked = min_positions(self);
         asked.extend(own.map(|position| ("", position)));
         let Some(highest) = asked.iter().map(|(_, position)| *position).max() else {
+            read_replica(self, Some(Extent::default())).await;
             return Ok(());
         };
         let head = if read_position(app) >= highest {
@@ -227,11 +243,15 @@ impl ContextExt for Context<'_> {
         let newest = |positions: &[(&str, LogPosition)]| {
             positions.iter().map(|(_, position)| *position).max().unwrap_or_default()
         };
-        let notified = newest(&of_notifications);
-        tokio::join!(
-            app.progress.reached(newest(&of_tables).max(notified), PROJECTED_WITHIN),
-            app.notified.reached(notified, PROJECTED_WITHIN),
+        let notifications = newest(&of_notifications);
+        let tables = newest(&of_tables).max(notifications);
+        let reached = tokio::join!(
+            app.progress.reached(tables, PROJECTED_WITHIN),
+            app.notified.reached(notifications, PROJECTED_WITHIN),
         );
+        // What the primary does not show, or not yet, is not looked for elsewhere.
+        let is_there = highest <= head && reached == (true, true);
+        read_replica(self, is_there.then_some(Extent { tables, notifications })).await;
         match own {
             Some(own) if own > head => {
                 Err(coded("the position is beyond the end of the log", "POSITION_AHEAD"))
@@ -283,7 +303,7 @@ impl ContextExt for Context<'_> {
             Err(error) => return failure(error).map(Outcome::refused),
         };
         let projected = match done.position {
-            Some(position) => self.app().progress.reached(position, PROJECTED_WITHIN).await,
+            Some(position) => self.app().shows(position).await,
             None => true,
         };
         let position = done.position.map(Position);
@@ -296,6 +316,18 @@ impl ContextExt for Context<'_> {
             correlation_id: Some(caller.request_id.clone()),
             traceparent: traceparent().or_else(|| caller.traceparent.clone()),
             ..Envelope::of(caller.actor)
+        }
+    }
+}
+
+/// Lets a query read the replica if that shows so much; without it, the primary is read. Whatever else is
+/// read is for a mutation, which has to see its own work, or for an event, which has to be there.
+async fn read_replica(ctx: &Context<'_>, needed: Option<Extent>) {
+    match (ctx.query_env.operation.node.ty, needed) {
+        (OperationType::Query, Some(needed)) => ctx.snapshot().may_be_of_replica(needed).await,
+        (OperationType::Query, None)
+        | (OperationType::Mutation | OperationType::Subscription, _) => {
+            ctx.snapshot().is_of_primary().await;
         }
     }
 }

@@ -112,7 +112,7 @@ pub fn request_of(request: Request, caller: Caller) -> Request {
 
 /// Loads rows for one caller in a snapshot of their own.
 pub fn loader(app: &App, caller: &Caller) -> DataLoader<Reader> {
-    loader_in(&Snapshot::new(app.pool.clone()), caller.actor)
+    loader_in(&Snapshot::new(app.reads.clone()), caller.actor)
 }
 
 /// Loads rows for one caller in a snapshot. It caches nothing, so that nothing stale is served.

@@ -1,6 +1,7 @@
 //! One state of the tables for everything that one operation reads.
 
 use std::any::TypeId;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex as SyncMutex, OnceLock, PoisonError};
 
 use async_graphql::extensions::{
@@ -8,15 +9,22 @@ use async_graphql::extensions::{
 };
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Request, Response, ServerResult, Value, async_trait};
+use metrics::counter;
 use orion_projections::READ_MODEL;
 use orion_store::{Kept, Position};
-use sqlx::postgres::PgRow;
-use sqlx::{Decode, Postgres, QueryBuilder, Row as _, Transaction, Type};
-use tokio::sync::Mutex;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{Decode, Execute as _, Postgres, QueryBuilder, Row as _, Transaction, Type};
+use tokio::sync::{Mutex, OnceCell};
+use tracing::debug;
 
 use super::context::{App, Caller, read_position};
 use super::limits::Assessed;
 use super::loader_in;
+use crate::reads::{Extent, Reads, Replica};
+
+/// PostgreSQL's code for a statement that took too long, which it would elsewhere, too.
+const TOO_LONG: &str = "57014";
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 
@@ -26,17 +34,81 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 /// It is one connection of the pool of queries. Who has it must not wait for another of that pool, or
 /// all could wait for each other: everything that an operation reads there, it reads here. The log has
 /// a pool of its own.
+///
+/// It is the primary's, unless a query has chosen the replica before it read anything. What fails on the
+/// replica before anything was shown from there is read from the primary instead.
 #[derive(Debug)]
 pub struct Snapshot {
-    pool: Kept,
-    open: Mutex<Option<Transaction<'static, Postgres>>>,
+    reads: Reads,
+    replica: OnceCell<Option<Replica>>,
+    /// The replica has failed, and the primary is read.
+    is_turned: AtomicBool,
+    open: Mutex<Open>,
     position: SyncMutex<Option<Position>>,
+}
+
+/// What goes on in a snapshot.
+#[derive(Debug, Default)]
+struct Open {
+    transaction: Option<Transaction<'static, Postgres>>,
+    /// Something of it was shown.
+    is_shown: bool,
+}
+
+/// One run of a statement.
+type Run<'q> = Query<'q, Postgres, PgArguments>;
+
+/// A statement that can be run again elsewhere.
+struct Repeatable<'q> {
+    sql: &'q str,
+    arguments: PgArguments,
+}
+
+impl<'q> Repeatable<'q> {
+    fn of(sql: &'q mut QueryBuilder<'_, Postgres>) -> Result<Self, sqlx::Error> {
+        let arguments = sql.build().take_arguments().map_err(sqlx::Error::Encode)?;
+        Ok(Self { sql: sql.sql(), arguments: arguments.unwrap_or_default() })
+    }
+
+    /// The statement, which may be run once more.
+    fn first(&self) -> Run<'q> {
+        sqlx::query_with(self.sql, self.arguments.clone())
+    }
+
+    /// The statement for the last time.
+    fn last(self) -> Run<'q> {
+        sqlx::query_with(self.sql, self.arguments)
+    }
 }
 
 impl Snapshot {
     /// One that is yet to be taken.
-    pub fn new(pool: Kept) -> Arc<Self> {
-        Arc::new(Self { pool, open: Mutex::default(), position: SyncMutex::default() })
+    pub fn new(reads: Reads) -> Arc<Self> {
+        Arc::new(Self {
+            reads,
+            replica: OnceCell::new(),
+            is_turned: AtomicBool::new(false),
+            open: Mutex::default(),
+            position: SyncMutex::default(),
+        })
+    }
+
+    /// Lets a query read the replica, if that shows all this now or in a moment. The first field decides
+    /// for all.
+    pub async fn may_be_of_replica(&self, needed: Extent) {
+        self.replica.get_or_init(|| self.reads.replica_with(needed)).await;
+    }
+
+    /// Decides that the primary is read, unless the replica was chosen already.
+    pub async fn is_of_primary(&self) {
+        self.replica.get_or_init(async || None).await;
+    }
+
+    /// The replica, while it is read.
+    async fn replica(&self) -> Option<&Replica> {
+        // What another field has yet to choose is waited for.
+        let replica = self.replica.get_or_init(async || None).await;
+        replica.as_ref().filter(|_| !self.is_turned.load(Ordering::Relaxed))
     }
 
     /// Reads in the snapshot; what else wants to read waits.
@@ -44,15 +116,34 @@ impl Snapshot {
         &self,
         sql: &mut QueryBuilder<'_, Postgres>,
     ) -> Result<Vec<PgRow>, sqlx::Error> {
+        let statement = Repeatable::of(sql)?;
         let mut open = self.open.lock().await;
-        let mut transaction = match open.take() {
+        if let Some(replica) = self.replica().await {
+            let is_shown = open.is_shown;
+            let rows = self.rows_from(replica.pool(), &mut open, statement.first());
+            match unless_lost(replica, rows).await {
+                Err(error) if !is_shown && turns(&error) => self.turn(replica, &error),
+                rows => return rows,
+            }
+        }
+        self.rows_from(self.reads.primary(), &mut open, statement.last()).await
+    }
+
+    async fn rows_from(
+        &self,
+        pool: &Kept,
+        open: &mut Open,
+        statement: Run<'_>,
+    ) -> Result<Vec<PgRow>, sqlx::Error> {
+        let mut transaction = match open.transaction.take() {
             Some(transaction) => transaction,
-            None => self.take().await?,
+            None => self.take(pool).await?,
         };
         // Whoever fails here, or is not waited for, leaves none behind: PostgreSQL refuses whatever
         // else is asked in a transaction in which something has failed.
-        let rows = sql.build().fetch_all(&mut *transaction).await?;
-        *open = Some(transaction);
+        let rows = statement.fetch_all(&mut *transaction).await?;
+        open.transaction = Some(transaction);
+        open.is_shown = true;
         Ok(rows)
     }
 
@@ -62,14 +153,38 @@ impl Snapshot {
         &self,
         sql: &mut QueryBuilder<'_, Postgres>,
     ) -> Result<Option<PgRow>, sqlx::Error> {
-        let mut connection = self.pool.take().await?;
-        let row = sql.build().fetch_optional(&mut *connection).await?;
-        self.pool.give_back(connection);
+        let statement = Repeatable::of(sql)?;
+        if let Some(replica) = self.replica().await {
+            match unless_lost(replica, self.only_from(replica.pool(), statement.first())).await {
+                Err(error) if turns(&error) => self.turn(replica, &error),
+                row => return row,
+            }
+        }
+        self.only_from(self.reads.primary(), statement.last()).await
+    }
+
+    async fn only_from(
+        &self,
+        pool: &Kept,
+        statement: Run<'_>,
+    ) -> Result<Option<PgRow>, sqlx::Error> {
+        let mut connection = pool.take().await?;
+        let row = statement.fetch_optional(&mut *connection).await?;
+        pool.give_back(connection);
         if let Some(row) = &row {
             let position: Option<i64> = row.try_get(0)?;
             self.known().get_or_insert(Position(position.unwrap_or_default()));
         }
         Ok(row)
+    }
+
+    /// Reads from the primary what has failed on the replica: it is away, or had to end the statement to
+    /// go on with what the primary has removed.
+    fn turn(&self, replica: &Replica, error: &sqlx::Error) {
+        debug!(%error, "reading from the replica has failed");
+        replica.doubt();
+        self.is_turned.store(true, Ordering::Relaxed);
+        *self.known() = None;
     }
 
     /// Reads the only value of a statement that always has one.
@@ -80,8 +195,8 @@ impl Snapshot {
         self.rows(sql).await?.first().ok_or(sqlx::Error::RowNotFound)?.try_get(0)
     }
 
-    async fn take(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        let mut transaction = self.pool.pool().begin_with(BEGIN).await?;
+    async fn take(&self, pool: &Kept) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+        let mut transaction = pool.pool().begin_with(BEGIN).await?;
         let position: Option<i64> =
             sqlx::query_scalar("SELECT position FROM projection.checkpoints WHERE name = $1")
                 .bind(READ_MODEL)
@@ -95,10 +210,24 @@ impl Snapshot {
     /// The position that the tables have in it.
     pub async fn position(&self) -> Result<Position, sqlx::Error> {
         let mut open = self.open.lock().await;
-        if open.is_none() {
-            *open = Some(self.take().await?);
+        if open.transaction.is_none() {
+            open.transaction = Some(self.take_anywhere(open.is_shown).await?);
+            open.is_shown = true;
         }
         Ok(self.taken_at().unwrap_or(Position::START))
+    }
+
+    async fn take_anywhere(
+        &self,
+        is_shown: bool,
+    ) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+        if let Some(replica) = self.replica().await {
+            match unless_lost(replica, self.take(replica.pool())).await {
+                Err(error) if !is_shown && turns(&error) => self.turn(replica, &error),
+                transaction => return transaction,
+            }
+        }
+        self.take(self.reads.primary()).await
     }
 
     /// The position that the tables have in it, if it was taken.
@@ -109,21 +238,50 @@ impl Snapshot {
     /// Gives it back. Who reads on sees a new one.
     pub async fn end(&self) {
         // Dropping the transaction rolls it back before anybody else gets its connection.
-        *self.open.lock().await = None;
+        *self.open.lock().await = Open::default();
         *self.known() = None;
     }
 
     /// Gives it back for good. A statement that nobody waits for any more does so when it ends.
     fn let_go(&self) -> Option<Position> {
         if let Ok(mut open) = self.open.try_lock() {
-            *open = None;
+            open.transaction = None;
         }
         self.taken_at()
+    }
+
+    /// Counts the query whose rows were read in it, where there is a choice.
+    fn count(&self) {
+        if self.reads.replica().is_none() || self.taken_at().is_none() {
+            return;
+        }
+        let is_of_replica = matches!(self.replica.get(), Some(Some(_)));
+        let is_turned = self.is_turned.load(Ordering::Relaxed);
+        let from = if is_of_replica && !is_turned { "replica" } else { "primary" };
+        counter!("orion_reads_total", "from" => from).increment(1);
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Option<Position>> {
         self.position.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Reads from the replica, unless it does not answer any more before that.
+async fn unless_lost<T>(
+    replica: &Replica,
+    read: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    tokio::select! {
+        biased;
+        read = read => read,
+        () = replica.lost() => Err(sqlx::Error::PoolTimedOut),
+    }
+}
+
+/// True when the primary may do better.
+fn turns(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.as_deref() != Some(TOO_LONG)
 }
 
 /// Gives each operation a snapshot of its own, and says in `extensions.position` what it showed.
@@ -160,7 +318,7 @@ impl Extension for OfOperation {
         let own = request.data.get(&TypeId::of::<Caller>());
         let caller = own.and_then(|own| own.downcast_ref()).or_else(|| ctx.data_opt::<Caller>());
         if let Some(caller) = caller.cloned() {
-            let snapshot = Snapshot::new(app.pool.clone());
+            let snapshot = Snapshot::new(app.reads.clone());
             request.data.insert(loader_in(&snapshot, caller.actor));
             self.0.get_or_init(|| Began { snapshot, position: read_position(app) });
         }
@@ -183,7 +341,10 @@ impl Extension for OfOperation {
                 return response;
             }
             // What has read no row is not older than when it began.
-            Some(OperationType::Query) | None => snapshot.let_go().unwrap_or(*position),
+            Some(OperationType::Query) | None => {
+                snapshot.count();
+                snapshot.let_go().unwrap_or(*position)
+            }
             // What a mutation has done is in the position after it.
             Some(OperationType::Mutation) => {
                 snapshot.let_go().unwrap_or_else(|| read_position(ctx.data_unchecked()))

@@ -36,8 +36,10 @@ pub async fn ready(State(shared): State<Shared>) -> (StatusCode, Json<Value>) {
     let is_outdated = shared.app.bus.log().outdated().is_outdated();
     let program = if is_outdated { "older than the log: upgrade this server" } else { "current" };
     let relay = shared.relay.as_ref().map_or("off", |relay| relay.now().state.name());
+    let replica = shared.app.reads.replica();
+    let replica = replica.map_or("off", |replica| replica.standing().name());
     // A stopped projection still answers queries; taking every server away would help nobody. Nor
-    // does who asks this server miss the relay.
+    // does who asks this server miss the relay, or the replica: the primary is read instead.
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({
         "status": if is_ready { "ready" } else { "unavailable" },
@@ -46,6 +48,7 @@ pub async fn ready(State(shared): State<Shared>) -> (StatusCode, Json<Value>) {
         "program": program,
         "projection": projection,
         "relay": relay,
+        "replica": replica,
         "position": checkpoint.position.to_string(),
     });
     (status, Json(body))

@@ -33,6 +33,12 @@ pub async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
         gauge!("orion_relay_position").set(figure(position.0));
         gauge!("orion_relay_lag_events").set(lag(position.0, head));
     }
+    if let Some(replica) = app.reads.replica() {
+        let position = replica.extent().tables.0;
+        gauge!("orion_replica_in_use").set(u32::from(replica.standing().is_read()));
+        gauge!("orion_replica_position").set(figure(position));
+        gauge!("orion_replica_lag_events").set(lag(position, app.progress.now().position.0));
+    }
     let pool = app.bus.log().pool();
     let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
     for (state, count) in [("open", pool.size()), ("idle", idle)] {

@@ -38,7 +38,7 @@ pub enum Kind {
 }
 
 /// Every figure with its kind and meaning. Names are for ever: dashboards and alerts know them.
-pub const FIGURES: [(&str, Kind, &str); 41] = [
+pub const FIGURES: [(&str, Kind, &str); 45] = [
     ("orion_build_info", Kind::Gauge, "1, with the version of the program"),
     ("orion_http_requests_total", Kind::Counter, "Answered requests by method, route and status"),
     ("orion_http_request_duration_seconds", Kind::Seconds, "Time to the head of the answer"),
@@ -78,6 +78,10 @@ pub const FIGURES: [(&str, Kind, &str); 41] = [
     ("orion_relay_position", Kind::Gauge, "The newest position that is in JetStream"),
     ("orion_relay_lag_events", Kind::Gauge, "Events that are not in JetStream yet"),
     ("orion_relay_stopped", Kind::Gauge, "1 when nothing is relayed until somebody acts"),
+    ("orion_reads_total", Kind::Counter, "Queries by the database that they were read from"),
+    ("orion_replica_in_use", Kind::Gauge, "1 while queries are read from the replica"),
+    ("orion_replica_position", Kind::Gauge, "The position that the tables of the replica have"),
+    ("orion_replica_lag_events", Kind::Gauge, "Events that the replica is behind the primary"),
     ("orion_database_up", Kind::Gauge, "1 when the database has answered this look"),
     ("orion_database_connections", Kind::Gauge, "Connections of the main pool by state"),
     ("orion_database_connections_max", Kind::Gauge, "The most connections of the main pool"),

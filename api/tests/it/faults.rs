@@ -45,6 +45,7 @@ async fn a_wrong_setting_is_one_line_and_exit_status_2() {
         (nowhere().with("ORION_DATA_DIR", "/dev/null/orion"), "ORION_DATA_DIR: "),
         (nowhere().with("ORION_RATE_LIMITS", "some"), "ORION_RATE_LIMITS: "),
         (nowhere().with("ORION_NATS_URL", "http://127.0.0.1"), "ORION_NATS_URL: "),
+        (nowhere().with("ORION_READ_DATABASE_URL", "somewhere"), "ORION_READ_DATABASE_URL: "),
         (nowhere().with("ORION_BATCHING", "some"), "ORION_BATCHING: "),
         (nowhere().with("ORION_TRUSTED_PROXIES", "10.0.0.0/33"), "ORION_TRUSTED_PROXIES: "),
         (nowhere().with("ORION_CORS_ORIGINS", "*"), "ORION_CORS_ORIGINS: "),

@@ -12,6 +12,7 @@ use orion_api::graphql::context::{App, Caller};
 use orion_api::graphql::limits::{Introspection, Rules};
 use orion_api::graphql::{OrionSchema, request_of, schema};
 use orion_api::limits::Limits;
+use orion_api::reads::Reads;
 use orion_commands::{Actor, Bus, Client, Passwords};
 use orion_domain::values::{Role, SessionId, UserId};
 use orion_projections::Projector;
@@ -41,6 +42,7 @@ impl InProcess {
         let (projector, notified) = Projector::of_notifications(log.clone());
         tokio::spawn(projector.run(stop.clone()));
         let rights = Rights::new(log.tail().head());
+        let queries = orion_store::connect_to_read(url, queries, TIMEOUT).await.unwrap();
         let app = App {
             bus: Bus::new(log),
             log_keys: Arc::default(),
@@ -51,7 +53,7 @@ impl InProcess {
             recognised: Arc::default(),
             progress,
             notified,
-            pool: Kept::new(orion_store::connect_to_read(url, queries, TIMEOUT).await.unwrap()),
+            reads: Reads::new(Kept::new(queries), None),
         };
         let rules =
             Rules { timeout: TIMEOUT, introspection: Introspection::On, suggestions: false };

@@ -42,6 +42,7 @@ mod rebuild;
 mod refusals;
 mod relay;
 mod replay;
+mod replica;
 mod rest;
 mod resume;
 mod rights;

@@ -6,12 +6,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
 use super::server::Server;
 use super::watchdog::Watchdog;
 use super::{TestDatabase, or_panic};
 use crate::embedded::{
-    self, Account, Binaries, Cluster, EmbeddedError, Postmaster, Process, random_password, url,
+    self, Account, Binaries, Cluster, EmbeddedError, Postmaster, Process, random_password, run, url,
 };
 
 const SETTINGS: [&str; 4] = [
@@ -33,6 +34,7 @@ const DATABASE: &str = "orion";
 #[derive(Debug)]
 pub struct TestCluster {
     server: Server,
+    password: String,
     port: u16,
     cluster: Cluster,
     /// Dropped last: stops PostgreSQL and removes its folder.
@@ -48,6 +50,15 @@ impl TestCluster {
         let cluster = Self::bare().await;
         cluster.server.named_database(DATABASE).await;
         cluster
+    }
+
+    /// A streaming standby of this cluster, made by `pg_basebackup`, with the same databases and
+    /// logins. It is a cluster of its own on which nothing can be written.
+    ///
+    /// # Panics
+    /// When it cannot be made or does not start.
+    pub async fn replica(&self) -> Self {
+        or_panic("starting a replica", self.try_replica().await)
     }
 
     /// Where to connect, as a superuser, to the cluster's migrated database. It stays the same
@@ -131,10 +142,7 @@ impl TestCluster {
         let account = Account::for_new_cluster().await?;
         // A download is worth keeping; the folder for temporary files is anybody's.
         let downloads = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/postgresql");
-        let private = Permissions::from_mode(0o700);
-        let folder = tempfile::Builder::new().prefix("orion-test-").permissions(private).tempdir();
-        let folder = or_panic("making a folder for a test cluster", folder);
-        account.give(folder.path())?;
+        let folder = folder_of(&account)?;
         let dir = folder.path().join("postgres");
         if !account.can_use(folder.path()).await? {
             return Err(EmbeddedError::Unreachable { cluster: dir, user: account.name });
@@ -148,8 +156,38 @@ impl TestCluster {
         cluster.init(&password, &["--no-sync"]).await?;
         let port = cluster.start(None).await?;
         let server = Server::at(url(&password, port, "postgres")).await;
-        Ok(Self { server, port, cluster, _watchdog: watchdog })
+        Ok(Self { server, password, port, cluster, _watchdog: watchdog })
     }
+
+    async fn try_replica(&self) -> Result<Self, EmbeddedError> {
+        let Cluster { binaries, account, settings, .. } = &self.cluster;
+        let folder = folder_of(account)?;
+        let dir = folder.path().join("postgres");
+        let (binaries, account) = (binaries.clone(), account.clone());
+        let cluster = Cluster { dir, binaries, account, settings };
+        let watchdog = Watchdog::over(&cluster, &folder.keep());
+
+        let mut copy = cluster.account.command(cluster.binaries.dir.join("pg_basebackup"));
+        copy.args(["--checkpoint=fast", "--write-recovery-conf", "--no-sync"])
+            .args(["--dbname", &url(&self.password, self.port, "postgres")])
+            .arg("--pgdata")
+            .arg(&cluster.dir);
+        let output = run(copy).await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "pg_basebackup: {said}");
+        let port = cluster.start(None).await?;
+        let server = self.server.copied_to(url(&self.password, port, "postgres"));
+        Ok(Self { server, password: self.password.clone(), port, cluster, _watchdog: watchdog })
+    }
+}
+
+/// A folder for a cluster, that only its account can enter.
+fn folder_of(account: &Account) -> Result<TempDir, EmbeddedError> {
+    let private = Permissions::from_mode(0o700);
+    let folder = tempfile::Builder::new().prefix("orion-test-").permissions(private).tempdir();
+    let folder = or_panic("making a folder for a test cluster", folder);
+    account.give(folder.path())?;
+    Ok(folder)
 }
 
 /// The processes that this one started.

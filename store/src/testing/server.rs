@@ -28,6 +28,11 @@ impl Server {
         server
     }
 
+    /// The same databases at another address, of a standby.
+    pub(super) fn copied_to(&self, maintenance_url: String) -> Self {
+        Self { maintenance_url, template: self.template.clone() }
+    }
+
     /// A copy of the template under a name of its own.
     pub(super) async fn database(&self) -> TestDatabase {
         let name = format!("orion_test_{}", Uuid::new_v4().simple());

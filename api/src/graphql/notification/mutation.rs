@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::list::unread_count;
 use crate::graphql::content::acting_user;
-use crate::graphql::context::{CommandArgs, ContextExt as _, Outcome, PROJECTED_WITHIN};
+use crate::graphql::context::{CommandArgs, ContextExt as _, Outcome};
 use crate::graphql::error::internal;
 use crate::graphql::scalars::{Position, uuid};
 
@@ -75,7 +75,7 @@ impl NotificationMutation {
         };
         let mut outcome = ctx.command(Action::ManageOwnAccount, args, build).await?;
         if let Some(Position(position)) = outcome.position {
-            outcome.projected &= ctx.app().notified.reached(position, PROJECTED_WITHIN).await;
+            outcome.projected &= ctx.app().notifies(position).await;
         }
         Ok(MarkNotificationsReadPayload { outcome })
     }

@@ -22,7 +22,7 @@ pub async fn received<'a>(
     after: Option<Position>,
 ) -> Result<impl Stream<Item = Result<Notification>> + 'a> {
     let actor = ctx.allow(Action::Read)?;
-    let pool = ctx.app().pool.pool().clone();
+    let pool = ctx.app().reads.primary().pool().clone();
     let mut follower = Follower::start(ctx, after).await?;
     Ok(try_stream! {
         loop {

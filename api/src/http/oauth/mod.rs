@@ -36,7 +36,7 @@ use super::auth::{command_failed, failed, me_as, problem};
 use super::graphql::auth_error;
 use super::{Sender, Shared, caller, caller_with};
 use crate::config::{Config, ConfigError};
-use crate::graphql::context::{Caller, PROJECTED_WITHIN};
+use crate::graphql::context::Caller;
 use crate::graphql::error::internal;
 use crate::limits::{Exceeded, Limit};
 use crate::telemetry::chain;
@@ -282,6 +282,6 @@ fn envelope(caller: &Caller) -> Envelope {
 /// Waits for the tables, so that the answer shows what was done.
 async fn projected(shared: &Shared, position: Option<Position>) {
     if let Some(position) = position {
-        shared.app.progress.reached(position, PROJECTED_WITHIN).await;
+        shared.app.shows(position).await;
     }
 }

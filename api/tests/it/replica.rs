@@ -1,0 +1,242 @@
+//! Queries on a real streaming replica: one that keeps up, stands, dies and comes back.
+
+use std::time::Duration;
+
+use orion_store::Log;
+use orion_store::testing::bench::append_one;
+use orion_store::testing::{TestCluster, database, log};
+use serde_json::{Value, json};
+use sqlx::{Connection as _, PgConnection};
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::client::{Client, http, position};
+use crate::eventually::eventually;
+use crate::server::{Server, Settings};
+
+/// How long a query takes at most that waits for a replica in vain: 500 ms, and the machine is busy.
+const FALLS_BACK_WITHIN: Duration = Duration::from_secs(2);
+
+/// The clients that read while the replica dies.
+const READERS: usize = 4;
+
+/// Queries of each of them afterwards.
+const READS_AFTER: usize = 50;
+
+/// A primary, its replica, and a log that grows without any server's doing.
+struct World {
+    primary: TestCluster,
+    replica: TestCluster,
+    log: Log,
+    _stop: DropGuard,
+}
+
+impl World {
+    async fn new() -> Self {
+        let primary = TestCluster::start().await;
+        let replica = primary.replica().await;
+        let stop = CancellationToken::new();
+        let pool = orion_store::connect(&primary.url(), 4).await.unwrap();
+        let log = log(pool, stop.clone()).await;
+        Self { primary, replica, log, _stop: stop.drop_guard() }
+    }
+
+    fn settings(&self) -> Settings {
+        Settings::on(&self.primary.url()).with("ORION_READ_DATABASE_URL", self.replica.url())
+    }
+
+    /// Lets the replica stand where it is.
+    async fn pause(&self) {
+        let mut connection = PgConnection::connect(&self.replica.url()).await.unwrap();
+        sqlx::query("SELECT pg_wal_replay_pause()").execute(&mut connection).await.unwrap();
+        eventually("the replica stands", async || {
+            let state = sqlx::query_scalar("SELECT pg_get_wal_replay_pause_state()");
+            let state: String = state.fetch_one(&mut connection).await.unwrap();
+            (state == "paused").then_some(())
+        })
+        .await;
+    }
+
+    /// Lets it follow the primary again.
+    async fn go_on(&self) {
+        let mut connection = PgConnection::connect(&self.replica.url()).await.unwrap();
+        sqlx::query("SELECT pg_wal_replay_resume()").execute(&mut connection).await.unwrap();
+    }
+
+    /// Appends an event and waits until the primary's tables show it to the server.
+    async fn append(&self, server: &Server) -> i64 {
+        append_one(&self.log).await;
+        let head = self.log.head().await.unwrap().0;
+        let figure = "orion_projection_position{projection=\"read_model\"} ";
+        eventually("the primary shows it", async || {
+            (figure_of(server, figure).await >= head).then_some(())
+        })
+        .await;
+        head
+    }
+}
+
+/// Waits until the server says this of its replica. It is ready all the while.
+async fn says(server: &Server, expected: &str) {
+    eventually(expected, async || {
+        let ready = http().get(format!("{}/health/ready", server.url())).send().await.unwrap();
+        assert_eq!(ready.status(), 200);
+        let body: Value = ready.json().await.unwrap();
+        (body["replica"] == expected).then_some(())
+    })
+    .await;
+}
+
+/// The figure after this name; 0 if there is none.
+async fn figure_of(server: &Server, name: &str) -> i64 {
+    let figures = server.metrics().await;
+    figures.lines().find_map(|line| line.strip_prefix(name)?.parse().ok()).unwrap_or_default()
+}
+
+/// How many queries were read from there.
+async fn reads(server: &Server, from: &str) -> i64 {
+    figure_of(server, &format!("orion_reads_total{{from=\"{from}\"}} ")).await
+}
+
+/// The position that a query shows, which its answer says, too.
+async fn shown(client: &Client, min_position: Option<i64>) -> i64 {
+    let query = "query ($min: Position) { position(minPosition: $min) }";
+    let min_position = min_position.map(|position| position.to_string());
+    let answer = client.ask(query, json!({ "min": min_position })).await;
+    let stated = position(&answer.0["extensions"]["position"]);
+    assert_eq!(position(&answer.data()["position"]), stated);
+    stated
+}
+
+/// Waits until a query is read from the replica.
+async fn is_read(server: &Server, client: &Client) {
+    eventually("a query is read from the replica", async || {
+        let before = reads(server, "replica").await;
+        shown(client, None).await;
+        (reads(server, "replica").await > before).then_some(())
+    })
+    .await;
+}
+
+/// The lines in which the server has said where queries are read.
+fn changes(server: &Server) -> Vec<String> {
+    let stderr = server.stderr();
+    let lines = stderr.lines().filter(|line| line.contains("queries are read from"));
+    lines.map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn queries_read_the_replica_and_the_primary_what_it_lacks() {
+    let world = World::new().await;
+    let server = Server::with(world.settings()).await;
+    says(&server, "in use").await;
+    let ada = server.editor("ada").await;
+
+    // What a mutation has done, queries show, though they are read elsewhere.
+    let before = reads(&server, "replica").await;
+    for number in 0..20 {
+        let id = ada.detect_trend(&format!("topic {number}")).await;
+        let found = ada.query("query ($id: ID!) { trend(id: $id) { id } }", json!({ "id": id }));
+        assert_eq!(found.await["trend"]["id"], id.as_str());
+    }
+    assert_eq!(reads(&server, "replica").await, before + 20);
+
+    // One that stands shows what it has, for a while.
+    world.pause().await;
+    let old = shown(&ada, None).await;
+    let new = world.append(&server).await;
+    assert_eq!(shown(&ada, None).await, old, "it was read from the primary");
+
+    // Who has seen more gets more, soon.
+    let asked = Instant::now();
+    assert!(shown(&ada, Some(new)).await >= new);
+    assert!(asked.elapsed() < FALLS_BACK_WITHIN, "{:?}", asked.elapsed());
+    // And then so does everybody.
+    assert!(shown(&ada, None).await >= new);
+
+    // A mutation shows what it did, and does not promise that every server's queries do.
+    let input = json!({ "topic": "unseen", "source": "s", "score": 0.5 });
+    let asked = Instant::now();
+    let payload = ada.mutate("detectTrend", input, "trend { topic }").await;
+    assert!(asked.elapsed() < FALLS_BACK_WITHIN, "{:?}", asked.elapsed());
+    assert_eq!(payload.0["trend"]["topic"], "unseen");
+    assert_eq!(payload.0["projected"], false);
+    assert!(shown(&ada, None).await >= payload.position());
+
+    world.go_on().await;
+    is_read(&server, &ada).await;
+    ada.detect_trend("seen").await;
+
+    // One that lags for longer is not read at all.
+    let said = changes(&server).len();
+    world.pause().await;
+    let new = world.append(&server).await;
+    assert!(shown(&ada, None).await < new);
+    says(&server, "behind").await;
+    assert!(shown(&ada, None).await >= new);
+    ada.detect_trend("promised again").await;
+    assert!(server.metrics().await.contains("orion_replica_in_use 0"));
+    world.go_on().await;
+    says(&server, "in use").await;
+    is_read(&server, &ada).await;
+    let changes = changes(&server);
+    assert_eq!(changes.len(), said + 2, "{changes:#?}");
+}
+
+#[tokio::test]
+async fn a_replica_that_dies_fails_no_query_and_is_used_when_it_is_back() {
+    let world = World::new().await;
+    world.replica.stop().await;
+    let server = Server::with(world.settings()).await;
+    says(&server, "unreachable").await;
+    let ada = server.editor("ada").await;
+    let id = ada.detect_trend("nobody else knows").await;
+
+    world.replica.start_again().await;
+    says(&server, "in use").await;
+    is_read(&server, &ada).await;
+
+    let stop = CancellationToken::new();
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..READERS {
+        let (ada, id, stop) = (ada.clone(), id.clone(), stop.clone());
+        readers.spawn(async move {
+            let mut after = 0;
+            while after < READS_AFTER {
+                let query = "query ($id: ID!) { trend(id: $id) { topic } }";
+                let found = ada.query(query, json!({ "id": id })).await;
+                assert_eq!(found["trend"]["topic"], "nobody else knows");
+                after += usize::from(stop.is_cancelled());
+            }
+        });
+    }
+    is_read(&server, &ada).await;
+    world.replica.kill9().await;
+    stop.cancel();
+    while let Some(reader) = readers.join_next().await {
+        reader.unwrap();
+    }
+    says(&server, "unreachable").await;
+    ada.detect_trend("the primary is enough").await;
+
+    world.replica.start_again().await;
+    says(&server, "in use").await;
+    is_read(&server, &ada).await;
+    // Once at the start, and once when it died.
+    let changes = changes(&server);
+    let lost = changes.iter().filter(|line| line.contains("unreachable"));
+    assert_eq!(lost.count(), 2, "{changes:#?}");
+}
+
+#[tokio::test]
+async fn what_is_no_standby_of_the_primary_is_not_read() {
+    let (own, other) = (database().await, database().await);
+    for url in [&own.url, &other.url] {
+        let settings = Settings::on(&own.url).with("ORION_READ_DATABASE_URL", url);
+        let server = Server::with(settings).await;
+        says(&server, "no standby of this database").await;
+        let ada = server.admin().await;
+        ada.query("{ me { id } }", json!({})).await;
+        assert_eq!(reads(&server, "replica").await, 0);
+    }
+}
