@@ -280,7 +280,7 @@ async fn unless_lost<T>(
 
 /// True when the primary may do better.
 fn turns(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     code.as_deref() != Some(TOO_LONG)
 }
 

@@ -182,7 +182,7 @@ impl Replica {
         let mut looks = self.0.seen.subscribe();
         let lost = looks.wait_for(|seen| seen.standing == Standing::Unreachable).await.is_ok();
         if !lost {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

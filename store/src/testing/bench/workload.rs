@@ -127,7 +127,7 @@ impl Writer<'_> {
         let command = UserCommand::Register {
             email: Personal::new(or_panic(
                 "an e-mail",
-                Email::parse(&format!("user{number}@example.org")),
+                Email::parse(&format!("{}@example.org", id.simple())),
             )),
             password_hash: None,
             name: Personal::new(or_panic("a name", Name::parse(&format!("User {number}")))),
