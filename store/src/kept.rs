@@ -19,7 +19,7 @@ use crate::connect::{ACQUIRE_FOR, TRUST_FOR};
 pub struct Kept {
     pool: PgPool,
     idle: Arc<Idle>,
-    /// Who takes one waits in line here, and not behind transactions.
+    /// Who takes one waits in line here: one that is given back and kept does not come by the pool's line.
     turns: Arc<Semaphore>,
 }
 
@@ -67,7 +67,6 @@ impl Kept {
     /// Keeps at most half of a pool's connections, until the pool is closed.
     pub fn new(pool: PgPool) -> Self {
         let idle: Arc<Idle> = Arc::default();
-        let max = size(&pool);
         let (closed, kept) = (pool.close_event(), Arc::downgrade(&idle));
         tokio::spawn(async move {
             closed.await;
@@ -75,7 +74,7 @@ impl Kept {
                 idle.lock().clear();
             }
         });
-        let turns = Arc::new(Semaphore::new(max - max / 2));
+        let turns = Arc::new(Semaphore::new(size(&pool)));
         Self { pool, idle, turns }
     }
 
@@ -84,7 +83,7 @@ impl Kept {
         &self.pool
     }
 
-    /// A connection for one statement; at most half of the pool's are taken at a time.
+    /// A connection for one statement; at most as many are taken at a time as the pool has.
     ///
     /// # Errors
     /// When there is none in time.

@@ -34,7 +34,7 @@ async fn half_of_the_pool_is_left_to_others() {
     let world = World::new().await;
     let kept = Kept::new(pool(&world).await);
     let mut taken = Vec::new();
-    for _ in 0..POOL / 2 {
+    for _ in 0..POOL {
         taken.push(in_time("a connection", kept.take()).await.unwrap());
     }
     // Whoever wants one more waits for the first that is given back.
