@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use orion_domain::notification::kinds_of;
 use orion_domain::values::UserId;
@@ -23,6 +24,8 @@ use crate::reactors::runner::Reactor;
 pub struct Tell {
     wake: Arc<Notify>,
     subscribers: Mutex<Subscribers>,
+    /// The last event for which something was queued.
+    queued: AtomicI64,
 }
 
 /// The active users who want webhooks, as they were after the event at a position or later.
@@ -35,7 +38,7 @@ struct Subscribers {
 
 impl Tell {
     pub(super) fn new(wake: Arc<Notify>) -> Self {
-        Self { wake, subscribers: Mutex::default() }
+        Self { wake, subscribers: Mutex::default(), queued: AtomicI64::default() }
     }
 }
 
@@ -54,8 +57,14 @@ impl Reactor for Tell {
         queue::put(bus.log().pool(), fact.position, &lanes)
             .await
             .map_err(|source| StoreError::Database { doing, source })?;
+        self.queued.store(fact.position.0, Ordering::Relaxed);
         self.wake.notify_one();
         Ok(())
+    }
+
+    /// What was queued may be sent and gone from the queue by the time that it is queued again.
+    fn leaves_orion(&self, fact: &Fact) -> bool {
+        self.queued.load(Ordering::Relaxed) == fact.position.0
     }
 }
 
