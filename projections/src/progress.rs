@@ -54,19 +54,16 @@ impl Progress {
     /// Waits until the projection has applied a position. False when it is stopped before it, or
     /// when the time is up.
     pub async fn reached(&self, position: Position, wait_at_most: Duration) -> bool {
-        let mut checkpoints = self.0.clone();
-        let settled = checkpoints.wait_for(|checkpoint| {
+        let settled = self.until(|checkpoint| {
             checkpoint.position >= position || checkpoint.status != Status::Running
         });
-        match tokio::time::timeout(wait_at_most, settled).await {
-            Ok(Ok(checkpoint)) => checkpoint.position >= position,
-            Ok(Err(_)) | Err(_) => false,
-        }
+        let settled = tokio::time::timeout(wait_at_most, settled).await.ok().flatten();
+        settled.is_some_and(|checkpoint| checkpoint.position >= position)
     }
 
-    /// Waits until the checkpoint changes; false when the projector of this process is gone.
-    pub async fn changed(&mut self) -> bool {
-        self.0.changed().await.is_ok()
+    /// Waits for a checkpoint, as long as it takes; nothing when the projector of this process is gone.
+    pub async fn until(&self, is_it: impl FnMut(&Checkpoint) -> bool + Send) -> Option<Checkpoint> {
+        self.0.clone().wait_for(is_it).await.ok().map(|checkpoint| checkpoint.clone())
     }
 }
 

@@ -185,21 +185,21 @@ impl Projector {
     }
 
     async fn lead(&self, mut leader: Leader) -> Result<(), LeaderError> {
-        let connection = &mut leader.connection;
         // Rows and checkpoint are in one transaction, and their events are on the disk already: what a
         // crash of PostgreSQL takes of them is computed again, so that nobody has to wait for the disk.
-        connection.execute("SET synchronous_commit = off").await?;
+        leader.connection.execute("SET synchronous_commit = off").await?;
         sqlx::query("INSERT INTO projection.checkpoints (name) VALUES ($1) ON CONFLICT DO NOTHING")
             .bind(self.projection.name())
-            .execute(&mut *connection)
+            .execute(&mut leader.connection)
             .await?;
         loop {
-            let now = async { Ok(checkpoint(&mut *connection, self.projection.name()).await?) };
+            let now = checkpoint(&mut leader.connection, self.projection.name());
+            let now = async { Ok(now.await?) };
             let Checkpoint { position, status } = self.projection.in_time(now).await?;
             let running = status == Status::Running;
             self.progress.send_replace(Checkpoint { position, status });
             if running {
-                self.follow(connection, position).await?;
+                self.follow(&mut leader, position).await?;
             } else {
                 tokio::time::sleep(STANDBY_EVERY).await;
             }
@@ -207,15 +207,14 @@ impl Projector {
     }
 
     /// Applies what comes, until an event cannot be applied.
-    async fn follow(
-        &self,
-        connection: &mut PgConnection,
-        from: Position,
-    ) -> Result<(), LeaderError> {
+    async fn follow(&self, leader: &mut Leader, from: Position) -> Result<(), LeaderError> {
         let tail = self.log.tail().read_by("projection");
         let mut applied = from;
         loop {
-            let events = tail.next(applied, self.projection.batch_max()).await?;
+            let next = async { Ok(tail.next(applied, self.projection.batch_max()).await?) };
+            // A crash of PostgreSQL may have taken what was applied last; then it is there to be applied again.
+            let events = leader.idle::<_, LeaderError>(next).await?;
+            let connection = &mut leader.connection;
             let Some(newest) = events.last().map(|event| event.position) else {
                 // The tail was stopped, and with it soon this task.
                 return std::future::pending().await;

@@ -26,6 +26,10 @@ const ENDS_WITHIN: Duration = Duration::from_secs(1);
 /// How often a leader that works elsewhere shows by its connection that it does.
 const SHOWN_EVERY: Duration = Duration::from_secs(1);
 
+/// How often a leader that waits for work finds out whether its connection lives. A standby must have the time to find
+/// it idle that does not see what there is to do.
+const LOOKED_AT_EVERY: Duration = Duration::from_secs(5);
+
 /// How long a short statement may take: after a failover nothing may say that there is nobody at the other end.
 const STATEMENT_WITHIN: Duration = Duration::from_secs(10);
 
@@ -86,9 +90,26 @@ impl Leader {
         &mut self,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
+        self.unless_lost(SHOWN_EVERY, work).await
+    }
+
+    /// Waits for something to do. When the connection is lost meanwhile, and the place with it, there is nothing
+    /// to wait for; without a look nobody would tell.
+    pub async fn idle<T, E: From<sqlx::Error>>(
+        &mut self,
+        wait: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        self.unless_lost(LOOKED_AT_EVERY, wait).await
+    }
+
+    async fn unless_lost<T, E: From<sqlx::Error>>(
+        &mut self,
+        every: Duration,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         let shown = async {
             loop {
-                sleep(SHOWN_EVERY).await;
+                sleep(every).await;
                 if let Err(error) = in_time(self.connection.ping()).await {
                     return error;
                 }

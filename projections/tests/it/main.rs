@@ -5,6 +5,7 @@
     reason = "a fixture that is wrong should stop its test where it stands"
 )]
 
+mod crash;
 mod folds;
 mod golden;
 mod history;

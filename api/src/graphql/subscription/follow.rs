@@ -176,13 +176,8 @@ impl Follower {
 
 /// Waits until a projection has reached an event. A stopped one is waited for as long as it takes.
 async fn reach(progress: &Progress, position: LogPosition) -> Result<()> {
-    let mut progress = progress.clone();
-    while progress.now().position < position {
-        if !progress.changed().await {
-            return Err(coded("the server is stopping", "UNAVAILABLE"));
-        }
-    }
-    Ok(())
+    let reached = progress.until(|checkpoint| checkpoint.position >= position).await;
+    reached.map(drop).ok_or_else(|| coded("the server is stopping", "UNAVAILABLE"))
 }
 
 /// A subscription that nobody looks after the rights of.
