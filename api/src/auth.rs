@@ -15,8 +15,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use orion_commands::{Actor, Bus, ServiceSecret};
 use orion_domain::values::{Role, SessionId, UserId};
 use orion_domain::{AggregateRoot as _, Session, User};
-use orion_projections::Status;
-use orion_store::StoreError;
+use orion_projections::{READ_MODEL, Status};
+use orion_store::{Position, StoreError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -217,28 +217,40 @@ pub async fn recognise(app: &App, bearer: Option<&str>) -> Result<Known, AuthErr
 }
 
 async fn user(app: &App, id: UserId, session_id: SessionId) -> Result<Actor, AuthError> {
-    let App { bus, reads, .. } = app;
-    if !rights_are_in_tables(app, &[id.0, session_id.0]) {
-        let role = role_in_log(bus, id, session_id).await?.ok_or(AuthError::Invalid)?;
-        return Ok(Actor::User { id, role, session_id });
-    }
-    let seen: Option<(String, bool, bool)> = sqlx::query_as(
-        "SELECT u.role, u.is_active, s.revoked_at IS NULL
-         FROM projection.sessions s JOIN orion.users u ON u.id = s.user_id
-         WHERE s.id = $1 AND u.id = $2",
-    )
-    .bind(session_id.0)
-    .bind(id.0)
-    .fetch_optional(reads.primary().pool())
-    .await?;
+    let seen = match tables_with_rights(app, &[id.0, session_id.0]) {
+        Some(position) => in_tables(app, id, session_id, position).await?,
+        None => None,
+    };
     let role = match seen {
         Some((role, true, true)) => Role::ALL.iter().copied().find(|known| known.as_str() == role),
         Some(_) => None,
         // The read model may be behind a session that has just begun: the log is not.
-        None => role_in_log(bus, id, session_id).await?,
+        None => role_in_log(&app.bus, id, session_id).await?,
     };
     let role = role.ok_or(AuthError::Invalid)?;
     Ok(Actor::User { id, role, session_id })
+}
+
+/// The role, whether the user is active, and whether the session is; nothing if the tables do not show them as they
+/// were at this position or later.
+async fn in_tables(
+    app: &App,
+    id: UserId,
+    session_id: SessionId,
+    position: Position,
+) -> Result<Option<(String, bool, bool)>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT u.role, u.is_active, s.revoked_at IS NULL
+         FROM projection.sessions s JOIN orion.users u ON u.id = s.user_id
+         WHERE s.id = $1 AND u.id = $2
+           AND (SELECT position FROM projection.checkpoints WHERE name = $3) >= $4",
+    )
+    .bind(session_id.0)
+    .bind(id.0)
+    .bind(READ_MODEL)
+    .bind(position.0)
+    .fetch_optional(app.reads.primary().pool())
+    .await
 }
 
 /// Waits until a token has come to its end, if it has one.
@@ -265,12 +277,14 @@ async fn in_log(app: &App, actor: Actor) -> Result<Actor, AuthError> {
     }
 }
 
-/// False while the tables stand, or lack an event of one of these streams: rights that were withdrawn
-/// must stay withdrawn.
-fn rights_are_in_tables(app: &App, streams: &[Uuid]) -> bool {
+/// From which position on the tables show the rights of these streams; nothing while the tables stand, or lack an
+/// event: rights that were withdrawn must stay withdrawn. A crash of PostgreSQL may have taken the tables back, so
+/// whoever reads them compares.
+fn tables_with_rights(app: &App, streams: &[Uuid]) -> Option<Position> {
     let read_model = app.progress.now();
-    read_model.status == Status::Running
-        && app.bus.log().tail().is_quiet(read_model.position, streams)
+    let has_all = read_model.status == Status::Running
+        && app.bus.log().tail().is_quiet(read_model.position, streams);
+    has_all.then_some(read_model.position)
 }
 
 async fn role_in_log(

@@ -4,18 +4,22 @@ use orion_commands::{Actor, ServiceSecret};
 use orion_domain::ServiceToken;
 use orion_domain::service_token::Credential;
 use orion_domain::values::Scopes;
-use orion_projections::Table as _;
 use orion_projections::tables::ServiceTokenRow;
+use orion_projections::{READ_MODEL, Table as _};
+use orion_store::Position;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{AuthError, Known, rights_are_in_tables};
+use super::{AuthError, Known, tables_with_rights};
 use crate::graphql::context::App;
 
 /// The machine that shows this token, with the scopes of this moment.
 pub(super) async fn machine(app: &App, presented: &ServiceSecret) -> Result<Known, AuthError> {
     let id = presented.id();
-    let known = if rights_are_in_tables(app, &[id.0]) { in_tables(app, id.0).await? } else { None };
+    let known = match tables_with_rights(app, &[id.0]) {
+        Some(position) => in_tables(app, id.0, position).await?,
+        None => None,
+    };
     let credential = match known {
         Some(credential) => Some(credential),
         // The tables may be behind a token that was just issued, or stand: the log is not, and does not.
@@ -33,10 +37,23 @@ pub(super) async fn scopes_in_log(app: &App, id: Uuid) -> Result<Option<Scopes>,
     Ok(credential.map(|credential| credential.scopes))
 }
 
-async fn in_tables(app: &App, id: Uuid) -> Result<Option<Credential>, AuthError> {
-    let statement = format!("SELECT to_json(t) FROM {} t WHERE t.id = $1", ServiceTokenRow::NAME);
-    let found: Option<Json<ServiceTokenRow>> =
-        sqlx::query_scalar(&statement).bind(id).fetch_optional(app.reads.primary().pool()).await?;
+/// What the tables say of it, if they are at this position or later.
+async fn in_tables(
+    app: &App,
+    id: Uuid,
+    position: Position,
+) -> Result<Option<Credential>, AuthError> {
+    let statement = format!(
+        "SELECT to_json(t) FROM {} t WHERE t.id = $1
+           AND (SELECT position FROM projection.checkpoints WHERE name = $2) >= $3",
+        ServiceTokenRow::NAME
+    );
+    let found: Option<Json<ServiceTokenRow>> = sqlx::query_scalar(&statement)
+        .bind(id)
+        .bind(READ_MODEL)
+        .bind(position.0)
+        .fetch_optional(app.reads.primary().pool())
+        .await?;
     Ok(found.map(|Json(row)| Credential {
         token_hash: row.token_hash,
         scopes: row.scopes,

@@ -16,7 +16,7 @@ use orion_store::seal::LogPublicKey;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::error::{UserError, bad_input, coded, failure, internal};
+use super::error::{UserError, bad_input, coded, failure, internal, not_reached};
 use super::found::Found;
 use super::plan::Plan;
 use super::reader::{Entity, Reader, RowKey};
@@ -236,29 +236,27 @@ impl ContextExt for Context<'_> {
         } else {
             app.bus.log().head().await.map_err(internal)?
         };
-        // At the same time, so that all of it takes no longer than one of them may.
-        let there = asked.into_iter().filter(|(_, position)| *position <= head);
-        let (of_notifications, of_tables): (Vec<_>, Vec<_>) =
-            there.partition(|(field, _)| *field == NOTIFICATIONS);
-        let newest = |positions: &[(&str, LogPosition)]| {
-            positions.iter().map(|(_, position)| *position).max().unwrap_or_default()
+        // What is asked for of what is there.
+        let asked = |tables, notifications| Extent {
+            tables: newest(&asked, tables, |_| true),
+            notifications: newest(&asked, notifications, |field| field == NOTIFICATIONS),
         };
-        let notifications = newest(&of_notifications);
-        let tables = newest(&of_tables).max(notifications);
+        // At the same time, so that all of it takes no longer than one of them may.
+        let needed = asked(head, head);
         let reached = tokio::join!(
-            app.progress.reached(tables, PROJECTED_WITHIN),
-            app.notified.reached(notifications, PROJECTED_WITHIN),
+            app.progress.reached(needed.tables, PROJECTED_WITHIN),
+            app.notified.reached(needed.notifications, PROJECTED_WITHIN),
         );
+        let shown = read_position(app);
+        self.snapshot().promise(asked(shown, app.notified.now().position));
         // What the primary does not show, or not yet, is not looked for elsewhere.
         let is_there = highest <= head && reached == (true, true);
-        read_replica(self, is_there.then_some(Extent { tables, notifications })).await;
+        read_replica(self, is_there.then_some(needed)).await;
         match own {
             Some(own) if own > head => {
                 Err(coded("the position is beyond the end of the log", "POSITION_AHEAD"))
             }
-            Some(own) if own > read_position(app) => {
-                Err(coded("the read model has not reached the position in time", "TIMEOUT"))
-            }
+            Some(own) if own > shown => Err(not_reached()),
             Some(_) | None => Ok(()),
         }
     }
@@ -340,6 +338,16 @@ fn min_positions<'a>(ctx: &Context<'a>) -> Vec<(&'a str, LogPosition)> {
         Some((field.name.node.as_str(), Position::parse(position).ok()?.0))
     });
     asked.collect()
+}
+
+/// The newest of the positions up to this one that such fields ask for.
+fn newest(
+    asked: &[(&str, LogPosition)],
+    up_to: LogPosition,
+    is_asking: impl Fn(&str) -> bool,
+) -> LogPosition {
+    let asked = asked.iter().filter(|(field, position)| is_asking(field) && *position <= up_to);
+    asked.map(|(_, position)| *position).max().unwrap_or_default()
 }
 
 /// The mutation and its input as bytes, to know a repeated command again.

@@ -16,6 +16,7 @@ use tracing::error;
 use uuid::Uuid;
 
 use super::limits::overloaded;
+use super::snapshot::Behind;
 use crate::telemetry::chain;
 
 /// Why a command was refused: something that the caller can act on.
@@ -66,12 +67,28 @@ pub fn internal(failure: impl std::error::Error + 'static) -> Error {
     if is_cancelled(&failure) {
         return coded("the operation took too long, and was cancelled", "TIMEOUT");
     }
+    if is_behind(&failure) {
+        return not_reached();
+    }
     let trace_id = Uuid::now_v7();
     error!(%trace_id, error = chain(&failure), "request failed");
     Error::new("something went wrong on our side").extend_with(|_, extensions| {
         extensions.set("code", "INTERNAL");
         extensions.set("traceId", trace_id.to_string());
     })
+}
+
+/// The tables do not show what they were asked for.
+pub fn not_reached() -> Error {
+    coded("the read model has not reached the position in time", "TIMEOUT")
+}
+
+/// True when the tables were found to be behind what was promised.
+fn is_behind(failure: &(dyn std::error::Error + 'static)) -> bool {
+    let shared = failure.downcast_ref::<Arc<sqlx::Error>>();
+    failure.is::<Behind>()
+        || shared.is_some_and(|failure| is_behind(failure.as_ref()))
+        || failure.source().is_some_and(is_behind)
 }
 
 /// True when PostgreSQL has cancelled a statement that took too long: it may be faster than whoever

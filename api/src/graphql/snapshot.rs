@@ -10,7 +10,7 @@ use async_graphql::extensions::{
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Request, Response, ServerResult, Value, async_trait};
 use metrics::counter;
-use orion_projections::READ_MODEL;
+use orion_projections::{NOTIFICATIONS, READ_MODEL};
 use orion_store::{Kept, Position};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
@@ -45,6 +45,16 @@ pub struct Snapshot {
     is_turned: AtomicBool,
     open: Mutex<Open>,
     position: SyncMutex<Option<Position>>,
+    /// What it has to show.
+    promised: SyncMutex<Extent>,
+}
+
+/// Tables that are behind what they have shown before: a crash of PostgreSQL has taken the rest until it is projected again.
+#[derive(Debug, thiserror::Error)]
+#[error("the tables are at {found:?} and have shown {promised:?}")]
+pub struct Behind {
+    found: Extent,
+    promised: Extent,
 }
 
 /// What goes on in a snapshot.
@@ -90,7 +100,14 @@ impl Snapshot {
             is_turned: AtomicBool::new(false),
             open: Mutex::default(),
             position: SyncMutex::default(),
+            promised: SyncMutex::default(),
         })
+    }
+
+    /// Shows at least this, or nothing: the server believes that the tables are as far.
+    pub fn promise(&self, shown: Extent) {
+        let mut promised = self.promised();
+        *promised = promised.with(shown);
     }
 
     /// Lets a query read the replica, if that shows all this now or in a moment. The first field decides
@@ -147,12 +164,9 @@ impl Snapshot {
         Ok(rows)
     }
 
-    /// Reads what is all that the operation reads, at most one row: one statement is a snapshot by itself. Its
-    /// first column is the position that the tables have.
-    pub async fn only(
-        &self,
-        sql: &mut QueryBuilder<'_, Postgres>,
-    ) -> Result<Option<PgRow>, sqlx::Error> {
+    /// Reads what is all that the operation reads, one row: one statement is a snapshot by itself. Its
+    /// first column is the position that the documented tables have, and it reads no others.
+    pub async fn only(&self, sql: &mut QueryBuilder<'_, Postgres>) -> Result<PgRow, sqlx::Error> {
         let statement = Repeatable::of(sql)?;
         if let Some(replica) = self.replica().await {
             match unless_lost(replica, self.only_from(replica.pool(), statement.first())).await {
@@ -163,19 +177,26 @@ impl Snapshot {
         self.only_from(self.reads.primary(), statement.last()).await
     }
 
-    async fn only_from(
-        &self,
-        pool: &Kept,
-        statement: Run<'_>,
-    ) -> Result<Option<PgRow>, sqlx::Error> {
+    async fn only_from(&self, pool: &Kept, statement: Run<'_>) -> Result<PgRow, sqlx::Error> {
         let mut connection = pool.take().await?;
-        let row = statement.fetch_optional(&mut *connection).await?;
+        let row = statement.fetch_one(&mut *connection).await?;
         pool.give_back(connection);
-        if let Some(row) = &row {
-            let position: Option<i64> = row.try_get(0)?;
-            self.known().get_or_insert(Position(position.unwrap_or_default()));
-        }
+        let position: Option<i64> = row.try_get(0)?;
+        let tables = Position(position.unwrap_or_default());
+        let notifications = self.promised().notifications;
+        self.found(Extent { tables, notifications })?;
         Ok(row)
+    }
+
+    /// Notes how far the tables are that are read; those that are behind what was promised are not.
+    fn found(&self, found: Extent) -> Result<(), sqlx::Error> {
+        let promised = *self.promised();
+        if !found.covers(promised) {
+            return Err(sqlx::Error::Decode(Box::new(Behind { found, promised })));
+        }
+        // After a failed read the answer is as old as its oldest part.
+        self.known().get_or_insert(found.tables);
+        Ok(())
     }
 
     /// Reads from the primary what has failed on the replica: it is away, or had to end the statement to
@@ -197,13 +218,16 @@ impl Snapshot {
 
     async fn take(&self, pool: &Kept) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
         let mut transaction = pool.pool().begin_with(BEGIN).await?;
-        let position: Option<i64> =
-            sqlx::query_scalar("SELECT position FROM projection.checkpoints WHERE name = $1")
-                .bind(READ_MODEL)
-                .fetch_optional(&mut *transaction)
-                .await?;
-        // After a failed read the answer is as old as its oldest part.
-        self.known().get_or_insert(Position(position.unwrap_or_default()));
+        let (tables, notifications): (Option<i64>, Option<i64>) = sqlx::query_as(
+            "SELECT max(position) FILTER (WHERE name = $1), max(position) FILTER (WHERE name = $2)
+             FROM projection.checkpoints",
+        )
+        .bind(READ_MODEL)
+        .bind(NOTIFICATIONS)
+        .fetch_one(&mut *transaction)
+        .await?;
+        let position = |position: Option<i64>| Position(position.unwrap_or_default());
+        self.found(Extent { tables: position(tables), notifications: position(notifications) })?;
         Ok(transaction)
     }
 
@@ -259,6 +283,10 @@ impl Snapshot {
         let is_turned = self.is_turned.load(Ordering::Relaxed);
         let from = if is_of_replica && !is_turned { "replica" } else { "primary" };
         counter!("orion_reads_total", "from" => from).increment(1);
+    }
+
+    fn promised(&self) -> std::sync::MutexGuard<'_, Extent> {
+        self.promised.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Option<Position>> {

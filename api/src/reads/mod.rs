@@ -21,12 +21,12 @@ pub struct Extent {
 
 impl Extent {
     /// True when nothing of the other is missing here.
-    fn covers(self, other: Self) -> bool {
+    pub fn covers(self, other: Self) -> bool {
         self.tables >= other.tables && self.notifications >= other.notifications
     }
 
     /// As far as both.
-    fn with(self, other: Self) -> Self {
+    pub fn with(self, other: Self) -> Self {
         Self {
             tables: self.tables.max(other.tables),
             notifications: self.notifications.max(other.notifications),

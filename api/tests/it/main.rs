@@ -65,6 +65,7 @@ mod sockets;
 mod spoiled;
 mod sse;
 mod subscriptions;
+mod taken_back;
 mod traces;
 mod upgrades;
 #[path = "../../../commands/tests/it/webhook_sink.rs"]

@@ -10,7 +10,7 @@ use crate::server::{Server, Settings};
 
 const SESSIONS: &str = "FROM projection.sessions";
 /// What a transaction asks first.
-const BEGIN: &str = "summary=\"SELECT position FROM projection.checkpoints";
+const BEGIN: &str = "summary=\"SELECT max(position) FILTER";
 const ME: &str = "{ me { id } }";
 
 /// The key that both servers sign access tokens with.
