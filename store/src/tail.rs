@@ -84,13 +84,19 @@ impl Recent {
 struct Growing {
     head: watch::Sender<Position>,
     recent: Arc<RwLock<Recent>>,
-    /// When the newest answer of the database was asked for that said how far the log is.
+    /// When the newest answer of the database was asked for that had all of the log.
     as_of: RwLock<Instant>,
 }
 
 impl Growing {
-    /// Takes all events that follow a position, as the log was at a time. False when others are missing before them.
-    fn extend(&self, after: Position, events: Vec<RecordedEvent>, as_of: Instant) -> bool {
+    /// Takes events that follow a position; those that are all, as the log was at a time. False when others are missing
+    /// before them.
+    fn extend(
+        &self,
+        after: Position,
+        events: Vec<RecordedEvent>,
+        all_as_of: Option<Instant>,
+    ) -> bool {
         let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
         let before = *self.head.borrow();
         if before < after {
@@ -104,7 +110,9 @@ impl Growing {
                 recent.push(event);
             }
         }
-        *self.as_of.write().unwrap_or_else(PoisonError::into_inner) = as_of;
+        if let Some(as_of) = all_as_of {
+            *self.as_of.write().unwrap_or_else(PoisonError::into_inner) = as_of;
+        }
         if head > before {
             self.head.send_replace(head);
         }
@@ -141,7 +149,7 @@ impl Tail {
     /// Hands over what this process has appended after a position, by a call that began then.
     pub(crate) fn appended(&self, after: Position, events: Vec<RecordedEvent>, began: Instant) {
         let growing = self.growing.upgrade();
-        if !growing.is_some_and(|growing| growing.extend(after, events, began)) {
+        if !growing.is_some_and(|growing| growing.extend(after, events, Some(began))) {
             self.wake();
         }
     }
@@ -270,7 +278,7 @@ impl Tail {
             for event in &events {
                 self.outdated.look_at(event);
             }
-            growing.extend(seen, events, began);
+            growing.extend(seen, events, is_all.then_some(began));
             if is_all {
                 return Ok(());
             }

@@ -109,6 +109,27 @@ async fn another_process_is_heard_even_without_its_notification() {
 }
 
 #[tokio::test]
+async fn a_tail_that_is_behind_does_not_pass_for_fresh() {
+    // Many reads of 250.
+    const TOTAL: i64 = 6_000;
+    let world = World::new().await;
+    let other = world.another_log().await;
+    let tail = world.log.tail().clone();
+    other.append(commit(Uuid::now_v7(), Uuid::now_v7(), 0, TOTAL)).await.unwrap();
+    let appended = Instant::now();
+    let (mut head, mut looks) = (Position::START, 0);
+    while head < Position(TOTAL) {
+        head = in_time("the next events", tail.beyond(head)).await.unwrap();
+        if head < Position(TOTAL) {
+            looks += 1;
+            let knows_all_since = appended.elapsed() < tail.age().unwrap();
+            assert!(knows_all_since, "at {head:?} it takes itself for up to date");
+        }
+    }
+    assert!(looks > 0, "it was never seen on its way");
+}
+
+#[tokio::test]
 async fn a_lost_listener_listens_again() {
     let world = World::new().await;
     eventually("the log listens", async || listeners(&world, 1).await).await;
