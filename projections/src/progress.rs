@@ -1,10 +1,12 @@
 //! How far a projection is, for those who wait for it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use orion_store::Position;
 use sqlx::{Executor, PgPool, Postgres};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// Whether a projection goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,12 +45,56 @@ pub enum ProgressError {
 
 /// A live view of a projection's checkpoint, shared by all who wait for it in this process.
 #[derive(Clone, Debug)]
-pub struct Progress(pub(crate) watch::Receiver<Checkpoint>);
+pub struct Progress {
+    checkpoints: watch::Receiver<Checkpoint>,
+    awaited: Arc<Awaited>,
+}
+
+/// Whether anybody waits for a projection to get on.
+#[derive(Debug, Default)]
+pub(crate) struct Awaited {
+    waiting: AtomicUsize,
+    /// Somebody began to wait.
+    begun: Notify,
+}
+
+impl Awaited {
+    /// Returns when somebody waits; true if nobody did before.
+    pub(crate) async fn by_anybody(&self) -> bool {
+        let is_awaited = || self.waiting.load(Ordering::Relaxed) > 0;
+        let begins = !is_awaited();
+        while !is_awaited() {
+            self.begun.notified().await;
+        }
+        begins
+    }
+}
+
+/// One who waits for as long as it lives.
+struct Waiter<'a>(&'a Awaited);
+
+impl<'a> Waiter<'a> {
+    fn of(awaited: &'a Awaited) -> Self {
+        awaited.waiting.fetch_add(1, Ordering::Relaxed);
+        awaited.begun.notify_one();
+        Self(awaited)
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Progress {
+    pub(crate) fn new(checkpoints: watch::Receiver<Checkpoint>, awaited: Arc<Awaited>) -> Self {
+        Self { checkpoints, awaited }
+    }
+
     /// The newest checkpoint that this process has seen.
     pub fn now(&self) -> Checkpoint {
-        self.0.borrow().clone()
+        self.checkpoints.borrow().clone()
     }
 
     /// Waits until the projection has applied a position. False when it is stopped before it, or
@@ -62,8 +108,16 @@ impl Progress {
     }
 
     /// Waits for a checkpoint, as long as it takes; nothing when the projector of this process is gone.
-    pub async fn until(&self, is_it: impl FnMut(&Checkpoint) -> bool + Send) -> Option<Checkpoint> {
-        self.0.clone().wait_for(is_it).await.ok().map(|checkpoint| checkpoint.clone())
+    pub async fn until(
+        &self,
+        mut is_it: impl FnMut(&Checkpoint) -> bool + Send,
+    ) -> Option<Checkpoint> {
+        let now = self.now();
+        if is_it(&now) {
+            return Some(now);
+        }
+        let _waiter = Waiter::of(&self.awaited);
+        self.checkpoints.clone().wait_for(is_it).await.ok().map(|checkpoint| checkpoint.clone())
     }
 }
 

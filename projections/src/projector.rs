@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::histogram;
-use orion_store::leadership::{Leader, Office, behind, elected};
+use orion_store::leadership::{Leader, Office, behind, elected, in_time};
 use orion_store::locks::{self, Lock};
 use orion_store::{Fact, Log, Position, ReadError, RecordedEvent, StoreError, blames_a_value};
 use sqlx::{Executor as _, PgConnection};
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, warn};
 
 use crate::place::Place;
-use crate::progress::{Checkpoint, Progress, ProgressError, Status, checkpoint};
+use crate::progress::{Awaited, Checkpoint, Progress, ProgressError, Status, checkpoint};
 use crate::trace::span_over;
 use crate::{NOTIFICATIONS, READ_MODEL, apply, notifications};
 
@@ -31,6 +31,13 @@ const NOTIFICATIONS_EVERY: Duration = Duration::from_millis(20);
 
 /// How often a standby passes on the leader's progress, and a stopped leader looks at its status.
 const STANDBY_EVERY: Duration = Duration::from_millis(250);
+
+/// How soon a standby looks again at least while somebody waits for the leader.
+const STANDBY_SOON: Duration = Duration::from_millis(2);
+
+/// How much longer a wait may take because of the standby's rests: by the fourth part. One for a leader that stands costs
+/// little so.
+const STANDBY_RESTS: u32 = 4;
 
 /// How long a statement or a batch may take, which takes milliseconds: after a failover nothing may say that there
 /// is nobody at the other end. To tell a million users of twenty trends takes minutes.
@@ -112,6 +119,7 @@ pub struct Projector {
     projection: Projection,
     log: Log,
     progress: watch::Sender<Checkpoint>,
+    awaited: Arc<Awaited>,
 }
 
 /// Why a leader gave up its place.
@@ -155,7 +163,9 @@ impl Projector {
     fn of(projection: Projection, log: Log) -> (Self, Progress) {
         let start = Checkpoint { position: Position::START, status: Status::Running };
         let (progress, receiver) = watch::channel(start);
-        (Self { projection, log, progress }, Progress(receiver))
+        let awaited = Arc::<Awaited>::default();
+        let view = Progress::new(receiver, Arc::clone(&awaited));
+        (Self { projection, log, progress, awaited }, view)
     }
 
     /// Runs until `stop`, as the leader or waiting to be it. Never ends because of a failure.
@@ -166,7 +176,8 @@ impl Projector {
     async fn run_forever(&self) {
         let projection = self.projection.name();
         loop {
-            match elected(&self.log, &mut Standby(self)).await {
+            let mut standby = Standby { projector: self, awaited_since: Instant::now() };
+            match elected(&self.log, &mut standby).await {
                 Ok(leader) => {
                     info!(projection, "projector leads");
                     // `lead` ends only with an error; dropping the leader gives the lock back.
@@ -334,6 +345,14 @@ impl Projector {
         Ok(())
     }
 
+    /// Passes on the progress of another that leads.
+    async fn pass_on(&self, connection: &mut PgConnection) -> Result<Position, LeaderError> {
+        let now = checkpoint(connection, self.projection.name()).await?;
+        let position = now.position;
+        self.progress.send_replace(now);
+        Ok(position)
+    }
+
     /// Nothing is ever skipped: the projection waits before the event until it is told to go on.
     async fn stop_at(
         &self,
@@ -356,7 +375,11 @@ impl Projector {
 }
 
 /// A projector that does not lead.
-struct Standby<'a>(&'a Projector);
+struct Standby<'a> {
+    projector: &'a Projector,
+    /// Since when somebody waits and the leader gets no further.
+    awaited_since: Instant,
+}
 
 impl Office for Standby<'_> {
     type Error = LeaderError;
@@ -364,19 +387,41 @@ impl Office for Standby<'_> {
     const LOOK_EVERY: Duration = STANDBY_EVERY;
 
     fn name(&self) -> &'static str {
-        self.0.projection.name()
+        self.projector.projection.name()
     }
 
     fn lock(&self) -> Lock {
-        self.0.projection.lock()
+        self.projector.projection.lock()
     }
 
     /// Passes on the leader's progress.
     async fn look_on(&mut self, connection: &mut PgConnection) -> Result<Option<i64>, LeaderError> {
-        let now = checkpoint(connection, self.0.projection.name()).await?;
-        let behind = behind(now.position, &self.0.log);
-        self.0.progress.send_replace(now);
-        Ok(behind)
+        let now = self.projector.pass_on(connection).await?;
+        Ok(behind(now, &self.projector.log))
+    }
+
+    /// Passes it on more often while somebody waits for it.
+    async fn rest(&mut self, connection: &mut PgConnection) -> Result<(), LeaderError> {
+        let Self { projector, awaited_since } = self;
+        let over = tokio::time::sleep(Self::LOOK_EVERY);
+        tokio::pin!(over);
+        loop {
+            let at = projector.progress.borrow().position;
+            let next = async {
+                if projector.awaited.by_anybody().await {
+                    *awaited_since = Instant::now();
+                }
+                let rest = awaited_since.elapsed() / STANDBY_RESTS;
+                tokio::time::sleep(rest.max(STANDBY_SOON)).await;
+            };
+            tokio::select! {
+                () = &mut over => return Ok(()),
+                () = next => {}
+            }
+            if in_time(projector.pass_on(connection)).await? > at {
+                *awaited_since = Instant::now();
+            }
+        }
     }
 }
 

@@ -62,6 +62,17 @@ pub trait Office: Send {
         &mut self,
         connection: &mut PgConnection,
     ) -> impl Future<Output = Result<Option<i64>, Self::Error>> + Send;
+
+    /// What a standby does until it looks again: nothing.
+    fn rest(
+        &mut self,
+        _connection: &mut PgConnection,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        async {
+            sleep(Self::LOOK_EVERY).await;
+            Ok(())
+        }
+    }
 }
 
 /// How far a leader is that follows the log, if there is more for it to do.
@@ -155,7 +166,7 @@ pub async fn elected<O: Office>(log: &Log, office: &mut O) -> Result<Leader, O::
                 continue;
             }
         }
-        sleep(O::LOOK_EVERY).await;
+        office.rest(&mut connection).await?;
     }
 }
 

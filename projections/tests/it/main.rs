@@ -13,5 +13,6 @@ mod materialize;
 mod notifications;
 mod rebuild;
 mod schema;
+mod standby;
 mod tables;
 mod world;
