@@ -1,6 +1,6 @@
 //! Connections that are kept: they go from one to the next, the pool keeps enough, and its end is theirs.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use orion_store::{Kept, connect};
 use sqlx::{PgConnection, PgPool};
@@ -8,6 +8,9 @@ use sqlx::{PgConnection, PgPool};
 use crate::fixtures::{World, eventually, in_time};
 
 const POOL: u32 = 4;
+
+/// How long a connection is trusted that was given back.
+const TRUSTED_FOR: Duration = Duration::from_millis(100);
 
 async fn pool(world: &World) -> PgPool {
     connect(world.url(), POOL).await.unwrap()
@@ -57,13 +60,12 @@ async fn what_has_rested_is_tried_before_it_is_used() {
     let world = World::new().await;
     let kept = Kept::new(pool(&world).await);
     kept.give_back(kept.take().await.unwrap());
+    let rests = Instant::now();
     assert!(world.terminate_backends().await > 0);
-    // For a moment it is trusted, and fails; then whatever comes is alive.
-    eventually("a living connection", async || {
-        let Ok(mut connection) = kept.take().await else { return false };
-        sqlx::query("SELECT 1").execute(&mut *connection).await.is_ok()
-    })
-    .await;
+    // For a moment it is trusted, and would fail.
+    eventually("it has rested", async || rests.elapsed() > 2 * TRUSTED_FOR).await;
+    let mut connection = kept.take().await.unwrap();
+    sqlx::query("SELECT 1").execute(&mut *connection).await.expect("a living connection");
 }
 
 #[tokio::test]

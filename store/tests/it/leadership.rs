@@ -15,8 +15,11 @@ use uuid::Uuid;
 
 use crate::fixtures::World;
 
-/// A standby has the place of a leader that stands within this time.
-const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(5);
+/// A standby has the place of a leader that stands within this time: 4 s, and the machine is busy.
+const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(20);
+
+/// What is not taken over within this time is left alone.
+const LEFT_ALONE_FOR: Duration = Duration::from_secs(6);
 
 const SIMPLE: Lock = Lock::Number(4_711);
 
@@ -50,11 +53,16 @@ async fn lead(log: &Log, lock: Lock) -> Leader {
         .unwrap()
 }
 
-/// True when another server becomes the leader in time.
-async fn is_taken_over(log: &Log, lock: Lock, behind: Option<i64>) -> bool {
-    timeout(TAKEN_OVER_WITHIN, elected(log, &mut Test { lock, behind }))
-        .await
-        .is_ok_and(|leader| leader.is_ok())
+/// Another server becomes the leader.
+async fn takes_over(log: &Log, lock: Lock, behind: Option<i64>) -> Leader {
+    let elected = timeout(TAKEN_OVER_WITHIN, elected(log, &mut Test { lock, behind })).await;
+    elected.unwrap_or_else(|_| panic!("{lock:?} is not taken over")).unwrap()
+}
+
+/// Another server waits for the place, and goes on waiting.
+async fn is_left_alone(log: &Log, lock: Lock, behind: Option<i64>) {
+    let elected = timeout(LEFT_ALONE_FOR, elected(log, &mut Test { lock, behind })).await;
+    assert!(elected.is_err(), "{lock:?}: {elected:?}");
 }
 
 #[tokio::test]
@@ -69,7 +77,7 @@ async fn a_leader_that_stands_is_replaced_and_cannot_write_any_more() {
     let replaced = replaced.map(async |(lock, does)| {
         let mut stands = lead(&world.log, lock).await;
         stands.connection.execute(does).await.unwrap();
-        assert!(is_taken_over(&other, lock, Some(1)).await, "{lock:?} after {does}");
+        takes_over(&other, lock, Some(1)).await;
         assert!(stands.connection.execute("SELECT 1").await.is_err(), "it lost its connection");
     });
     futures::future::join_all(replaced).await;
@@ -83,7 +91,7 @@ async fn a_leader_that_does_not_read_what_it_asked_for_is_replaced() {
     let large = "SELECT repeat('x', 1000000) FROM generate_series(1, 100)";
     let mut rows = stands.connection.fetch(large);
     assert!(futures::StreamExt::next(&mut rows).await.is_some());
-    assert!(is_taken_over(&world.another_log().await, SIMPLE, Some(1)).await);
+    takes_over(&world.another_log().await, SIMPLE, Some(1)).await;
 }
 
 #[tokio::test]
@@ -98,15 +106,15 @@ async fn a_leader_that_works_is_left_alone() {
     let tried = async {
         tokio::join!(
             // Nothing waits.
-            is_taken_over(&other, locks[0], None),
-            is_taken_over(&other, locks[1], Some(1)),
-            is_taken_over(&other, locks[2], Some(1)),
+            is_left_alone(&other, locks[0], None),
+            is_left_alone(&other, locks[1], Some(1)),
+            is_left_alone(&other, locks[2], Some(1)),
         )
     };
     let elsewhere = elsewhere.at_work(std::future::pending::<Result<(), sqlx::Error>>());
     let long = long.connection.execute("SELECT pg_sleep(60)");
     tokio::select! {
-        taken_over = tried => assert_eq!(taken_over, (false, false, false)),
+        ((), (), ()) = tried => {}
         ended = elsewhere => panic!("{ended:?}"),
         ended = long => panic!("{ended:?}"),
     }
@@ -126,7 +134,7 @@ async fn a_leader_that_goes_on_slowly_is_left_alone() {
         }
     };
     tokio::select! {
-        taken_over = is_taken_over(&other, SIMPLE, Some(1)) => assert!(!taken_over),
+        () = is_left_alone(&other, SIMPLE, Some(1)) => {}
         () = works => {}
     }
 }
@@ -187,18 +195,18 @@ async fn a_login_without_rights_replaces_its_own_leader_and_others_where_it_may(
     let (one, _) = logins.server(0).await;
     let stands = lead(&one, SIMPLE).await;
     let (same, _) = logins.server(0).await;
-    assert!(is_taken_over(&same, SIMPLE, Some(1)).await, "of the same login");
+    drop(takes_over(&same, SIMPLE, Some(1)).await);
     drop(stands);
 
     // Another login neither sees nor ends it, until somebody grants that.
     let _stands = lead(&one, SIMPLE).await;
     let (other, _) = logins.server(1).await;
-    assert!(!is_taken_over(&other, SIMPLE, Some(1)).await, "of another login");
+    is_left_alone(&other, SIMPLE, Some(1)).await;
     for grants in ["pg_read_all_stats", "pg_signal_backend"] {
         let sql = format!("GRANT {grants} TO {}", logins.names[1]);
         world.owner.execute(sql.as_str()).await.unwrap();
     }
-    assert!(is_taken_over(&other, SIMPLE, Some(1)).await, "with the rights to");
+    takes_over(&other, SIMPLE, Some(1)).await;
     logins.drop().await;
 }
 
@@ -215,7 +223,7 @@ async fn a_program_that_is_older_than_the_log_leads_nothing() {
         older.outdated().is_outdated()
     };
     assert!(timeout(TAKEN_OVER_WITHIN, met).await.expect("the event comes by"));
-    assert!(!is_taken_over(&older, SIMPLE, Some(1)).await);
+    is_left_alone(&older, SIMPLE, Some(1)).await;
     let mut free = PgConnection::connect(world.url()).await.unwrap();
     let is_free: bool =
         sqlx::query_scalar("SELECT pg_try_advisory_lock(4711)").fetch_one(&mut free).await.unwrap();
