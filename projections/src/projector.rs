@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use metrics::histogram;
 use orion_store::leadership::{Leader, Office, behind, elected, in_time};
 use orion_store::locks::{self, Lock};
-use orion_store::{Fact, Log, Position, ReadError, RecordedEvent, StoreError, blames_a_value};
+use orion_store::{
+    Fact, Log, Position, ReadError, RecordedEvent, StoreError, blames_a_value, within,
+};
 use sqlx::{Executor as _, PgConnection};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -39,8 +41,7 @@ const STANDBY_SOON: Duration = Duration::from_millis(2);
 /// little so.
 const STANDBY_RESTS: u32 = 4;
 
-/// How long a statement or a batch may take, which takes milliseconds: after a failover nothing may say that there
-/// is nobody at the other end. To tell a million users of twenty trends takes minutes.
+/// How long a statement or a batch may take, which takes milliseconds. To tell a million users of twenty trends takes minutes.
 const TABLES_WITHIN: Duration = Duration::from_mins(1);
 const NOTIFICATIONS_WITHIN: Duration = Duration::from_mins(15);
 
@@ -85,12 +86,11 @@ impl Projection {
         self,
         work: impl Future<Output = Result<T, LeaderError>>,
     ) -> Result<T, LeaderError> {
-        let within = match self {
+        let limit = match self {
             Self::ReadModel => TABLES_WITHIN,
             Self::Notifications => NOTIFICATIONS_WITHIN,
         };
-        let late = |_| Err(LeaderError::Database(sqlx::Error::PoolTimedOut));
-        tokio::time::timeout(within, work).await.unwrap_or_else(late)
+        within(limit, work).await
     }
 
     /// How far apart this batch and the next begin at least.

@@ -8,6 +8,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool};
 use tracing::debug;
 
+use crate::within::within;
+
 /// The role that the server works under; made by the first migration.
 const ROLE: &str = "orion_app";
 
@@ -201,8 +203,7 @@ fn pool_options(size: u32) -> PgPoolOptions {
 
 async fn first_connection(url: &str) -> Result<PgConnection, ConnectError> {
     let options = options(url)?;
-    let connected = tokio::time::timeout(CONNECT_WITHIN, options.connect()).await;
-    connected.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(ConnectError::Unreachable)
+    within(CONNECT_WITHIN, options.connect()).await.map_err(ConnectError::Unreachable)
 }
 
 pub(crate) fn options(url: &str) -> Result<PgConnectOptions, ConnectError> {

@@ -10,12 +10,13 @@ use chrono::{DateTime, Utc};
 use metrics::gauge;
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, Executor as _, PgConnection, Postgres};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
 use crate::locks::Lock;
 use crate::log::Log;
 use crate::record::Position;
+use crate::within::within;
 
 /// For how long work may wait while the leader's connection does nothing.
 const STANDS_FOR: Duration = Duration::from_secs(3);
@@ -30,7 +31,7 @@ const SHOWN_EVERY: Duration = Duration::from_secs(1);
 /// it idle that does not see what there is to do.
 const LOOKED_AT_EVERY: Duration = Duration::from_secs(5);
 
-/// How long a short statement may take: after a failover nothing may say that there is nobody at the other end.
+/// How long a short statement may take.
 const STATEMENT_WITHIN: Duration = Duration::from_secs(10);
 
 /// What the leader's connection is set to: PostgreSQL finds out that a killed leader has gone although one of its
@@ -133,12 +134,11 @@ impl Leader {
     }
 }
 
-/// The result of what must not take for ever.
+/// The result of a short statement.
 pub async fn in_time<T, E: From<sqlx::Error>>(
     statement: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
-    let late = |_| Err(sqlx::Error::PoolTimedOut.into());
-    timeout(STATEMENT_WITHIN, statement).await.unwrap_or_else(late)
+    within(STATEMENT_WITHIN, statement).await
 }
 
 /// Waits until this server leads. Meanwhile it looks on, and ends the connection of a leader that stands.

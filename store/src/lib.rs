@@ -29,6 +29,7 @@ mod tail;
 pub mod testing;
 pub mod transfer;
 mod vault;
+mod within;
 
 pub use clock::now;
 pub use commit::{AppendError, Appended, Commit, Receipt, ReceiptKey};
@@ -49,3 +50,4 @@ pub use selection::{Selection, UnknownName, select};
 pub use streams::{StreamRange, StreamReader, ranges};
 pub use tail::Tail;
 pub use vault::{KeyRing, ReadError, Vault, destroyed_keys, hold_keys};
+pub use within::within;

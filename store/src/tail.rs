@@ -22,6 +22,7 @@ use crate::error::StoreError;
 use crate::log::{head, read};
 use crate::outdated::Outdated;
 use crate::record::{Position, RecordedEvent};
+use crate::within::within;
 
 /// The channel that `append_events` notifies.
 const CHANNEL: &str = "orion_log";
@@ -35,7 +36,7 @@ const ECHO_WAITS: Duration = Duration::from_millis(2);
 /// How often the clocks are compared.
 const COMPARE_CLOCKS_EVERY: Duration = Duration::from_secs(30);
 
-/// How long one read may take. A server that a failover has left alone sends nothing, not even that it is gone.
+/// How long one read may take.
 const READ_WITHIN: Duration = Duration::from_secs(10);
 
 /// How many of the newest events stay in memory.
@@ -270,10 +271,9 @@ impl Tail {
     ) -> Result<(), StoreError> {
         loop {
             let (seen, began) = (self.head(), Instant::now());
-            let events = tokio::time::timeout(READ_WITHIN, read(&mut *connection, seen, READ_MAX));
-            let events = events.await.unwrap_or_else(|_| {
-                Err(StoreError::database("reading the log in time")(sqlx::Error::PoolTimedOut))
-            })?;
+            let events = async { Ok(read(&mut *connection, seen, READ_MAX).await) };
+            let events = within(READ_WITHIN, events).await;
+            let events = events.map_err(StoreError::database("reading the log"))??;
             let is_all = i64::try_from(events.len()).is_ok_and(|read| read < READ_MAX);
             for event in &events {
                 self.outdated.look_at(event);

@@ -1,6 +1,7 @@
 //! One state of the tables for everything that one operation reads.
 
 use std::any::TypeId;
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex as SyncMutex, OnceLock, PoisonError};
 
@@ -302,7 +303,7 @@ async fn unless_lost<T>(
     tokio::select! {
         biased;
         read = read => read,
-        () = replica.lost() => Err(sqlx::Error::PoolTimedOut),
+        () = replica.lost() => Err(sqlx::Error::Io(ErrorKind::NotConnected.into())),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::commit::{AppendError, Appended, Commit};
 use crate::error::blames_a_value;
 use crate::record::{Position, RecordedEvent};
 use crate::tail::Tail;
+use crate::within::within;
 
 /// The most commits in one batch: enough to hide the commit's latency, few enough to keep it short.
 const BATCH_MAX: usize = 256;
@@ -179,9 +180,7 @@ impl Writer {
         let deadline = Instant::now() + RETRY_FOR;
         let mut in_doubt = false;
         loop {
-            let once = tokio::time::timeout(BATCH_WITHIN, self.append_once(commits));
-            let once = once.await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-            let error = match once {
+            let error = match within(BATCH_WITHIN, self.append_once(commits)).await {
                 Ok(outcomes) if in_doubt => match self.settle(commits, outcomes.results).await {
                     Ok(results) => return Ok(Outcomes { results, follow: None }),
                     Err(error) => error,
