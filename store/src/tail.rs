@@ -247,17 +247,18 @@ impl Tail {
             Ok(connection) => PoolConnection::<Postgres>::detach(connection),
             Err(error) => return StoreError::database("connecting to read the log")(error),
         };
-        let mut compared = Instant::now();
+        // Not since this connection began: it may be to another PostgreSQL than the one before.
+        let mut compared: Option<Instant> = None;
         loop {
             if let Err(error) = self.read_new(&mut connection, growing).await {
                 return error;
             }
-            if compared.elapsed() > COMPARE_CLOCKS_EVERY {
-                compared = Instant::now();
-                let compare = tokio::time::timeout(READ_WITHIN, clock::compare(&mut connection));
-                let late = |_| Err(sqlx::Error::PoolTimedOut);
-                if let Err(error) = compare.await.unwrap_or_else(late) {
-                    return StoreError::database("comparing the clocks")(error);
+            if compared.is_none_or(|compared| compared.elapsed() > COMPARE_CLOCKS_EVERY) {
+                match within(READ_WITHIN, clock::compare(&mut connection)).await {
+                    Ok(true) => compared = Some(Instant::now()),
+                    // Soon again.
+                    Ok(false) => {}
+                    Err(error) => return StoreError::database("comparing the clocks")(error),
                 }
             }
             let _ = tokio::time::timeout(POLL_EVERY, self.wake.notified()).await;

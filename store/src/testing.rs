@@ -68,11 +68,11 @@ pub async fn vault(pool: &PgPool) -> Vault {
     Vault::new(pool.clone(), &keys)
 }
 
-/// How far the database's clock is ahead of the clock of a server.
+/// How far the database's clock is ahead of the clock of a server; nothing if the server was held up meanwhile.
 ///
 /// # Panics
 /// When the database does not say.
-pub async fn clock_ahead(pool: &PgPool, clock: impl Fn() -> DateTime<Utc>) -> TimeDelta {
+pub async fn clock_ahead(pool: &PgPool, clock: impl Fn() -> DateTime<Utc>) -> Option<TimeDelta> {
     let mut connection = or_panic("connecting", pool.acquire().await);
     or_panic("comparing clocks", crate::clock::ahead(&mut connection, clock).await)
 }
