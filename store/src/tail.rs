@@ -57,6 +57,8 @@ pub struct Tail {
     /// Without the reader that owns it there is no tail any more.
     growing: Weak<Growing>,
     wake: Arc<Notify>,
+    /// The reader's connection was lost, and with it maybe the listener's.
+    lost: Arc<Notify>,
     outdated: Outdated,
     /// Who reads by this clone, in the figures.
     reader: &'static str,
@@ -139,6 +141,7 @@ impl Tail {
             recent,
             growing: Arc::downgrade(&growing),
             wake: Arc::default(),
+            lost: Arc::default(),
             outdated: Outdated::default(),
             reader: "other",
         };
@@ -236,6 +239,7 @@ impl Tail {
         loop {
             let error = self.read_on(&growing).await;
             warn!(error = &error as &dyn std::error::Error, "the tail cannot read the log");
+            self.lost.notify_one();
             tokio::time::sleep(POLL_EVERY).await;
         }
     }
@@ -289,20 +293,22 @@ impl Tail {
     /// Turns notifications of other processes into wake-ups, over lost connections.
     async fn listen(self) {
         loop {
-            match PgListener::connect_with(&self.pool).await {
-                Ok(listener) => {
-                    if let Err(error) = self.forward(listener).await {
-                        info!(%error, "lost the connection that listens for new events");
+            tokio::select! {
+                // One that listens asks nothing, and would not find out by itself that nobody is there.
+                () = self.lost.notified() => {}
+                listened = self.forward() => {
+                    if let Err(error) = listened {
+                        info!(%error, "cannot listen for new events");
                     }
                 }
-                Err(error) => info!(%error, "cannot listen for new events"),
             }
             self.wake();
             tokio::time::sleep(POLL_EVERY).await;
         }
     }
 
-    async fn forward(&self, mut listener: PgListener) -> Result<(), sqlx::Error> {
+    async fn forward(&self) -> Result<(), sqlx::Error> {
+        let mut listener = PgListener::connect_with(&self.pool).await?;
         listener.listen(CHANNEL).await?;
         while let Some(notification) = listener.try_recv().await? {
             // Most are the echo of this process's own appends, which it knows by now, or in a moment.

@@ -182,6 +182,8 @@ async fn a_server_that_has_gone_silent_is_left() {
     world.log.append(one_event()).await.unwrap();
     let next = log.tail().next(Position(1), 1);
     assert_eq!(in_time("the event after", next).await.unwrap().len(), 1);
+    // The connection that listens is another one. The silent one listens on, for nobody.
+    eventually("it listens anew", async || listeners(&world, 3).await).await;
     stop.cancel();
 }
 
