@@ -9,6 +9,7 @@ mod as_of;
 mod authorisation;
 mod browser;
 mod client;
+mod clocks;
 mod collector;
 mod cop;
 mod crash;

@@ -116,7 +116,7 @@ async fn a_session_that_others_end_is_not_ours() {
 }
 
 /// When a client's access token ends, in seconds of Unix time.
-fn end_of(client: &Client) -> i64 {
+pub fn end_of(client: &Client) -> i64 {
     let claims = client.token.as_deref().unwrap().split('.').nth(1).unwrap();
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
     claims["exp"].as_i64().unwrap()
