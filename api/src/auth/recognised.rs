@@ -2,7 +2,8 @@
 //!
 //! Who shows one again is known without a question to the database, for the rights are kept like those of
 //! somebody who stays: by the events of the log. What another server wrote ends them when the tail has it,
-//! and a tail that has not heard from the database lately vouches for nobody.
+//! and a tail that has not heard from the database lately vouches for nobody. Nor does a program that is older than
+//! the log: it has no word for all that may end them.
 
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use lru::LruCache;
 use orion_commands::Actor;
-use orion_store::Tail;
+use orion_store::Log;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -43,8 +44,12 @@ impl Default for Recognised {
 
 impl Recognised {
     /// Who a token stands for, if it was shown lately and nothing has ended its rights since.
-    pub(super) fn find(&self, tail: &Tail, token: &str) -> Option<Known> {
+    pub(super) fn find(&self, log: &Log, token: &str) -> Option<Known> {
+        let tail = log.tail();
         tail.age().filter(|age| *age <= TAIL_WITHIN)?;
+        if log.outdated().is_outdated() {
+            return None;
+        }
         let shown = self.lock().get(&hash(token)).cloned()?;
         let Shown { standing, expires_at } = shown;
         // Before the actor: what the reader of the rights has not seen yet must not be about this one.

@@ -176,3 +176,23 @@ async fn an_old_server_leaves_what_it_does_not_know_to_a_newer_one() {
     assert!(position(&payload["position"]) > before);
     leads.abort();
 }
+
+#[tokio::test]
+async fn an_old_server_asks_the_tables_for_rights_that_a_newer_one_may_end_in_its_own_way() {
+    let database = database().await;
+    let old = Server::start(&database.url).await;
+    let records = Records::of(&database.url).await;
+    let (ada, bob) = (old.editor("ada").await, old.viewer("bob").await);
+    let trend_id = ada.detect_trend("explodes").await;
+    let me = bob.query("{ me { id } }", json!({})).await;
+
+    Newer::on(&database.url).await.explodes(&trend_id).await;
+    has_resigned(&old).await;
+    bob.query("{ me { id } }", json!({})).await;
+    // What that server projects of an event that this one has no word for.
+    let bob_id: uuid::Uuid = me["me"]["id"].as_str().unwrap().parse().unwrap();
+    let sql = "UPDATE orion.users SET is_active = false WHERE id = $1";
+    sqlx::query(sql).bind(bob_id).execute(&records.pool).await.unwrap();
+    bob.ask("{ me { id } }", json!({})).await.fails("UNAUTHENTICATED");
+    ada.query("{ me { id } }", json!({})).await;
+}
