@@ -11,13 +11,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use lru::LruCache;
-use orion_commands::Actor;
 use orion_store::Log;
 use sha2::{Digest as _, Sha256};
-use uuid::Uuid;
 
 use super::Known;
-use super::rights::Standing;
+use super::rights::{Standing, streams};
 
 /// How many tokens are remembered; those that were not shown for longest are forgotten first.
 // It is not zero.
@@ -71,13 +69,4 @@ impl Recognised {
 
 fn hash(token: &str) -> [u8; 32] {
     Sha256::digest(token).into()
-}
-
-/// The streams whose events may end the rights.
-fn streams(actor: Actor) -> Vec<Uuid> {
-    match actor {
-        Actor::User { id, session_id, .. } => vec![id.0, session_id.0],
-        Actor::Service { id, .. } => vec![id.0],
-        Actor::Anonymous | Actor::System => Vec::new(),
-    }
 }

@@ -4,7 +4,8 @@
 //! order and says how far it is, so that whoever is about to show an event can first make sure that
 //! nothing before it has ended the rights to see it, whichever server wrote it.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -38,8 +39,58 @@ pub struct Rights {
 
 #[derive(Debug, Default)]
 struct Guests {
-    all: HashMap<u64, Weak<Guest>>,
+    all: HashMap<u64, Listed>,
+    /// By the streams whose events may end their rights: most events end those of nobody who is here.
+    by_stream: HashMap<Uuid, HashSet<u64>>,
     last_id: u64,
+}
+
+#[derive(Debug)]
+struct Listed {
+    guest: Weak<Guest>,
+    streams: Vec<Uuid>,
+}
+
+impl Guests {
+    /// From now on they are those of a guest, and no others.
+    fn list(&mut self, id: u64, streams: Vec<Uuid>) {
+        let Some(listed) = self.all.get_mut(&id) else { return };
+        let before = std::mem::replace(&mut listed.streams, streams.clone());
+        for stream in before {
+            self.strike(stream, id);
+        }
+        for stream in streams {
+            self.by_stream.entry(stream).or_default().insert(id);
+        }
+    }
+
+    fn strike(&mut self, stream: Uuid, id: u64) {
+        if let Entry::Occupied(mut guests) = self.by_stream.entry(stream) {
+            guests.get_mut().remove(&id);
+            if guests.get().is_empty() {
+                guests.remove();
+            }
+        }
+    }
+
+    fn remove(&mut self, id: u64) {
+        self.list(id, Vec::new());
+        self.all.remove(&id);
+    }
+
+    fn of(&self, stream: Uuid) -> Vec<Arc<Guest>> {
+        let ids = self.by_stream.get(&stream).into_iter().flatten();
+        ids.filter_map(|id| self.all.get(id)?.guest.upgrade()).collect()
+    }
+}
+
+/// The streams whose events may end the rights of somebody.
+pub(super) fn streams(actor: Actor) -> Vec<Uuid> {
+    match actor {
+        Actor::User { id, session_id, .. } => vec![id.0, session_id.0],
+        Actor::Service { id, .. } => vec![id.0],
+        Actor::Anonymous | Actor::System => Vec::new(),
+    }
 }
 
 /// The rights of one who stays. Cheap to clone; all clones have the same.
@@ -56,7 +107,7 @@ struct Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.rights.lock().all.remove(&self.id);
+        self.rights.lock().remove(self.id);
     }
 }
 
@@ -113,7 +164,8 @@ impl Rights {
         let id = guests.last_id;
         let guest =
             Arc::new(Guest { id, rights: self.clone(), actor: watch::Sender::new(Some(actor)) });
-        guests.all.insert(id, Arc::downgrade(&guest));
+        guests.all.insert(id, Listed { guest: Arc::downgrade(&guest), streams: Vec::new() });
+        guests.list(id, streams(actor));
         Standing(guest)
     }
 
@@ -123,7 +175,7 @@ impl Rights {
         }
         let Some(change) = Change::of(event) else { return };
         // The last clone of a guest must not go while the list is locked: it takes itself off it.
-        let guests: Vec<_> = self.lock().all.values().filter_map(Weak::upgrade).collect();
+        let guests = self.lock().of(event.aggregate_id);
         for guest in guests {
             guest.actor.send_if_modified(|actor| {
                 let ends = actor.is_some_and(|actor| change.ends(event.aggregate_id, &actor));
@@ -175,7 +227,12 @@ impl Standing {
 
     /// Goes on in another session, with the same rights or none.
     fn change_session(&self, to: Actor) -> Result<(), AuthError> {
-        self.put(|before| has_same_rights(before, to).then_some(to))
+        let (id, rights) = (self.0.id, &self.0.rights);
+        let both = self.actor().map(streams).into_iter().flatten().chain(streams(to)).collect();
+        rights.lock().list(id, both);
+        self.put(|before| has_same_rights(before, to).then_some(to))?;
+        rights.lock().list(id, streams(to));
+        Ok(())
     }
 
     /// Changes whose rights they are. Rights that have ended do not come back.
@@ -293,6 +350,21 @@ mod tests {
         assert_eq!(standing.actor(), None);
         assert!(standing.change_session(user(Role::Editor, SESSION)).is_err());
         assert_eq!(standing.actor(), None, "what has ended does not come back");
+    }
+
+    #[test]
+    fn an_event_concerns_those_whom_it_is_about_and_nobody_else() {
+        let rights = Rights::new(Position(0));
+        let others: Vec<_> =
+            (100..200).map(|n| rights.enter(user(Role::Editor, Uuid::from_u128(n)))).collect();
+        let standing = rights.enter(user(Role::Editor, SESSION));
+        let concerned = |stream| rights.lock().of(stream).len();
+        assert_eq!((concerned(USER), concerned(SESSION), concerned(OTHER)), (101, 1, 0));
+        standing.change_session(user(Role::Editor, OTHER)).unwrap();
+        assert_eq!((concerned(USER), concerned(SESSION), concerned(OTHER)), (101, 0, 1));
+        drop((others, standing));
+        let guests = rights.lock();
+        assert!(guests.all.is_empty() && guests.by_stream.is_empty(), "{guests:?}");
     }
 
     #[test]
