@@ -26,6 +26,7 @@ impl Extent {
     }
 
     /// As far as both.
+    #[must_use]
     pub fn with(self, other: Self) -> Self {
         Self {
             tables: self.tables.max(other.tables),

@@ -145,6 +145,7 @@ async fn lead<R: Reactor>(bus: &Bus, reactor: &R) -> Result<(), RunError> {
                 std::future::pending::<()>().await;
             }
         };
+        let next = async { Ok::<_, RunError>(tail.next(done, BATCH_MAX).await?) };
         let events = tokio::select! {
             biased;
             () = due => {
@@ -152,7 +153,7 @@ async fn lead<R: Reactor>(bus: &Bus, reactor: &R) -> Result<(), RunError> {
                 (saved, saved_at) = (done, Instant::now());
                 continue;
             }
-            events = tail.next(done, BATCH_MAX) => events?,
+            events = leader.idle(next) => events?,
         };
         if events.is_empty() {
             // The tail was stopped, and with it soon this task.

@@ -117,8 +117,7 @@ impl Sealer {
     async fn lead(&mut self) -> Result<(), SealerError> {
         let log = self.log.clone();
         let mut leader = elected(&log, &mut Standby { sealer: self, looks: 0 }).await?;
-        let connection = &mut leader.connection;
-        let mut sealed = newest(connection, &self.keys).await?;
+        let mut sealed = newest(&mut leader.connection, &self.keys).await?;
         let position = |checkpoint: &Checkpoint| Position(checkpoint.size.cast_signed());
         if head(self.log.pool()).await? < position(&sealed) {
             return Err(StoreError::Unsealable { position: position(&sealed) }.into());
@@ -129,10 +128,14 @@ impl Sealer {
         // What is stored of the tree is a cache. Its edge is looked at before each seal, the rest once.
         let mut look = Walk::new(sealed.size, sealed.size);
         loop {
-            if look.is_through() && self.log.tail().beyond(position(&sealed)).await.is_none() {
-                // The tail was stopped, and with it soon this task.
-                return std::future::pending().await;
+            if look.is_through() {
+                let beyond = async { Ok(self.log.tail().beyond(position(&sealed)).await) };
+                if leader.idle::<_, SealerError>(beyond).await?.is_none() {
+                    // The tail was stopped, and with it soon this task.
+                    return std::future::pending().await;
+                }
             }
+            let connection = &mut leader.connection;
             // Somebody may have put another row there since.
             let newest = newest(connection, &self.keys).await?;
             if newest.size > sealed.size {

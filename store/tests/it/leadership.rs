@@ -140,16 +140,28 @@ async fn a_leader_that_goes_on_slowly_is_left_alone() {
 }
 
 #[tokio::test]
-async fn work_elsewhere_is_given_up_with_the_place() {
+async fn work_elsewhere_and_waiting_are_given_up_with_the_place() {
     let world = World::new().await;
-    let mut leader = lead(&world.log, SIMPLE).await;
-    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
-        .fetch_one(&mut leader.connection)
-        .await
-        .unwrap();
-    sqlx::query("SELECT pg_terminate_backend($1)").bind(pid).execute(&world.owner).await.unwrap();
-    let work = leader.at_work(std::future::pending::<Result<(), sqlx::Error>>());
-    assert!(timeout(TAKEN_OVER_WITHIN, work).await.expect("it is given up").is_err());
+    let mut works = lead(&world.log, SIMPLE).await;
+    let mut waits = lead(&world.log, Lock::Number(4_712)).await;
+    assert!(world.terminate_backends().await >= 2);
+    let never = std::future::pending::<Result<(), sqlx::Error>>;
+    let work = timeout(TAKEN_OVER_WITHIN, works.at_work(never()));
+    let wait = timeout(TAKEN_OVER_WITHIN, waits.idle(never()));
+    let (work, wait) = tokio::join!(work, wait);
+    work.expect("the work is given up").unwrap_err();
+    wait.expect("it waits no longer").unwrap_err();
+}
+
+#[tokio::test]
+async fn a_leader_that_waits_and_does_not_see_what_there_is_to_do_is_replaced() {
+    let world = World::new().await;
+    let mut blind = lead(&world.log, SIMPLE).await;
+    let other = world.another_log().await;
+    tokio::select! {
+        ended = blind.idle(std::future::pending::<Result<(), sqlx::Error>>()) => { ended.unwrap_err(); }
+        _leader = takes_over(&other, SIMPLE, Some(1)) => {}
+    }
 }
 
 /// Logins of their own, as the operator's manual says.
