@@ -69,7 +69,8 @@ pub struct Replica(Arc<Watched>);
 struct Watched {
     pool: Kept,
     seen: watch::Sender<Seen>,
-    /// What somebody waited for in vain: until it is there, nobody waits again, and nobody reads here.
+    /// What somebody waited for in vain, or was promised while it was not read: until it is there, nobody
+    /// waits again, and nobody reads here.
     missed: Mutex<Extent>,
     waiting: AtomicUsize,
     look_now: Notify,
@@ -166,10 +167,19 @@ impl Replica {
             Ok(Err(_)) | Err(_) => false,
         };
         if !has {
-            let mut missed = self.missed();
-            *missed = missed.with(needed);
+            self.miss(needed);
         }
         has
+    }
+
+    /// True when it is not read, nor will be before it shows this.
+    pub(super) fn is_left_until(&self, shown: Extent) -> bool {
+        if self.standing().is_read() {
+            return false;
+        }
+        self.miss(shown);
+        // It may have come back before that.
+        !self.standing().is_read()
     }
 
     /// Has a look at it soon: something has failed there.
@@ -267,6 +277,11 @@ impl Replica {
             std::mem::replace(seen, now) != now
         });
         standing
+    }
+
+    fn miss(&self, extent: Extent) {
+        let mut missed = self.missed();
+        *missed = missed.with(extent);
     }
 
     fn missed(&self) -> std::sync::MutexGuard<'_, Extent> {
