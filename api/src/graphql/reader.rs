@@ -172,8 +172,9 @@ impl Reader {
         id: Uuid,
     ) -> Result<Option<Found<T>>, sqlx::Error> {
         let mut sql = Statement::row(&self.actor, plan, id);
-        let Some(row) = self.planned(plan, &mut sql).await? else { return Ok(None) };
-        read_row(plan, json(&row)?).map_err(undecodable)
+        let row = self.planned(plan, &mut sql).await?;
+        let Some(found) = json(&row)? else { return Ok(None) };
+        read_row(plan, found).map_err(undecodable)
     }
 
     /// Reads a list with what the plan wants below its rows, in one statement.
@@ -184,8 +185,9 @@ impl Reader {
         conditions: &[Condition],
     ) -> Result<Listed<T>, sqlx::Error> {
         let mut sql = Statement::list(&self.actor, plan, list, conditions);
-        let row = self.planned(plan, &mut sql).await?.ok_or(sqlx::Error::RowNotFound)?;
-        read_list(plan, list.wants.cursors, json(&row)?).map_err(undecodable)
+        let row = self.planned(plan, &mut sql).await?;
+        let found = json(&row)?.ok_or(sqlx::Error::RowNotFound)?;
+        read_list(plan, list.wants.cursors, found).map_err(undecodable)
     }
 
     /// The only row of a planned statement.
@@ -193,11 +195,11 @@ impl Reader {
         &self,
         plan: &Plan,
         sql: &mut QueryBuilder<'_, Postgres>,
-    ) -> Result<Option<PgRow>, sqlx::Error> {
+    ) -> Result<PgRow, sqlx::Error> {
         if plan.is_all {
             return self.snapshot.only(sql).await;
         }
-        Ok(self.snapshot.rows(sql).await?.pop())
+        self.snapshot.rows(sql).await?.pop().ok_or(sqlx::Error::RowNotFound)
     }
 
     /// Finds the row of an id among all tables in one statement: the table, the row, its version.
@@ -266,9 +268,10 @@ impl Reader {
     }
 }
 
-/// The last column, as PostgreSQL wrote it.
-fn json(row: &PgRow) -> Result<&RawValue, sqlx::Error> {
-    row.try_get::<Json<&RawValue>, _>(row.len() - 1).map(|Json(raw)| raw)
+/// The last column, as PostgreSQL wrote it; none if it is null.
+fn json(row: &PgRow) -> Result<Option<&RawValue>, sqlx::Error> {
+    let column: Option<Json<&RawValue>> = row.try_get(row.len() - 1)?;
+    Ok(column.map(|Json(raw)| raw))
 }
 
 fn undecodable(error: serde_json::Error) -> sqlx::Error {

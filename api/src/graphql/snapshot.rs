@@ -147,12 +147,9 @@ impl Snapshot {
         Ok(rows)
     }
 
-    /// Reads what is all that the operation reads, at most one row: one statement is a snapshot by itself. Its
+    /// Reads what is all that the operation reads, one row: one statement is a snapshot by itself. Its
     /// first column is the position that the tables have.
-    pub async fn only(
-        &self,
-        sql: &mut QueryBuilder<'_, Postgres>,
-    ) -> Result<Option<PgRow>, sqlx::Error> {
+    pub async fn only(&self, sql: &mut QueryBuilder<'_, Postgres>) -> Result<PgRow, sqlx::Error> {
         let statement = Repeatable::of(sql)?;
         if let Some(replica) = self.replica().await {
             match unless_lost(replica, self.only_from(replica.pool(), statement.first())).await {
@@ -163,18 +160,12 @@ impl Snapshot {
         self.only_from(self.reads.primary(), statement.last()).await
     }
 
-    async fn only_from(
-        &self,
-        pool: &Kept,
-        statement: Run<'_>,
-    ) -> Result<Option<PgRow>, sqlx::Error> {
+    async fn only_from(&self, pool: &Kept, statement: Run<'_>) -> Result<PgRow, sqlx::Error> {
         let mut connection = pool.take().await?;
-        let row = statement.fetch_optional(&mut *connection).await?;
+        let row = statement.fetch_one(&mut *connection).await?;
         pool.give_back(connection);
-        if let Some(row) = &row {
-            let position: Option<i64> = row.try_get(0)?;
-            self.known().get_or_insert(Position(position.unwrap_or_default()));
-        }
+        let position: Option<i64> = row.try_get(0)?;
+        self.known().get_or_insert(Position(position.unwrap_or_default()));
         Ok(row)
     }
 

@@ -32,14 +32,13 @@ pub struct Statement<'a> {
 }
 
 impl<'a> Statement<'a> {
-    /// Reads the row of an id: one column, after the position if this is all that is read; no row if there is none that the caller may see.
+    /// Reads the row of an id: one row with one column, after the position if this is all that is read; it is
+    /// null if there is none that the caller may see.
     pub fn row(actor: &'a Actor, plan: &Plan, id: Uuid) -> QueryBuilder<'static, Postgres> {
         let mut statement = Self::new(actor, plan);
-        let name = statement.name();
-        statement.push_row(plan, &name, None);
-        statement.sql.push(format!(" FROM {} {name} WHERE {name}.id = ", plan.noun.table));
-        statement.sql.push_bind(id);
-        push_visible(&mut statement.sql, actor, &plan.noun, &name);
+        statement.push_one(plan, |sql| {
+            sql.push_bind(id);
+        });
         statement.sql
     }
 
@@ -81,7 +80,9 @@ impl<'a> Statement<'a> {
         for branch in &plan.branches {
             self.sql.push(", ");
             match &branch.rows {
-                BranchRows::One(column) => self.push_one(&branch.plan, &format!("{name}.{column}")),
+                BranchRows::One(column) => self.push_one(&branch.plan, |sql| {
+                    sql.push(format!("{name}.{column}"));
+                }),
                 BranchRows::Many(column, list) => {
                     self.push_list(&branch.plan, list, &|sql, child| {
                         sql.push(format!(" AND {child}.{column} = {name}.id"));
@@ -92,11 +93,16 @@ impl<'a> Statement<'a> {
         self.sql.push(")");
     }
 
-    fn push_one(&mut self, plan: &Plan, id: &str) {
+    fn push_one(
+        &mut self,
+        plan: &Plan,
+        push_id: impl FnOnce(&mut QueryBuilder<'static, Postgres>),
+    ) {
         let name = self.name();
         self.sql.push("(SELECT ");
         self.push_row(plan, &name, None);
-        self.sql.push(format!(" FROM {} {name} WHERE {name}.id = {id}", plan.noun.table));
+        self.sql.push(format!(" FROM {} {name} WHERE {name}.id = ", plan.noun.table));
+        push_id(&mut self.sql);
         push_visible(&mut self.sql, self.actor, &plan.noun, &name);
         self.sql.push(")");
     }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
 
 use crate::client::{Client, http, position};
 use crate::eventually::eventually;
@@ -164,6 +165,12 @@ async fn queries_read_the_replica_and_the_primary_what_it_lacks() {
     let old = shown(&ada, None).await;
     let new = world.append(&server).await;
     assert_eq!(shown(&ada, None).await, old, "it was read from the primary");
+    // What it does not have may be what is younger than it.
+    let before = reads(&server, "replica").await;
+    let unknown = ada.ask(TREND, json!({ "id": Uuid::nil() })).await;
+    assert_eq!(position(&unknown.0["extensions"]["position"]), old, "{:#}", unknown.0);
+    assert_eq!(unknown.data()["trend"], Value::Null);
+    assert_eq!(reads(&server, "replica").await, before + 1);
 
     // Who has seen more gets more, soon.
     let asked = Instant::now();
