@@ -74,6 +74,15 @@ impl World {
         sqlx::query(&setting).execute(&mut connection).await.unwrap();
     }
 
+    /// Keeps everybody from reading a table on the primary, and on the replica if that follows.
+    async fn lock(&self, table: &str) -> PgConnection {
+        let mut connection = PgConnection::connect(&self.primary.url()).await.unwrap();
+        sqlx::query("BEGIN").execute(&mut connection).await.unwrap();
+        let lock = format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
+        sqlx::query(&lock).execute(&mut connection).await.unwrap();
+        connection
+    }
+
     /// Appends an event and waits until the primary's tables show it to the server.
     async fn append(&self, server: &Server) -> i64 {
         append_one(&self.log).await;
@@ -117,6 +126,20 @@ async fn shown(client: &Client, min_position: Option<i64>) -> i64 {
     let stated = position(&answer.0["extensions"]["position"]);
     assert_eq!(position(&answer.data()["position"]), stated);
     stated
+}
+
+/// Waits until so many statements wait for a lock there.
+async fn statements_wait(database: &TestCluster, count: i64) {
+    let mut connection = PgConnection::connect(&database.url()).await.unwrap();
+    eventually("statements wait for a lock", async || {
+        let waiting = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE application_name = 'orion' AND wait_event_type = 'Lock'",
+        );
+        let waiting: i64 = waiting.fetch_one(&mut connection).await.unwrap();
+        (waiting == count).then_some(())
+    })
+    .await;
 }
 
 /// Waits until a query is read from the replica.
@@ -234,6 +257,36 @@ async fn one_that_gets_in_use_shows_what_was_promised_before() {
         (reads(&server, "replica").await > 0).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_goes_on_after_a_failed_statement_shows_no_other_state() {
+    let world = World::new().await;
+    let server = Server::with(world.settings()).await;
+    says(&server, "in use").await;
+    let ada = server.editor("ada").await;
+    let trend = ada.detect_trend("seen").await;
+    is_read(&server, &ada).await;
+
+    let _locked = world.lock("orion.contents").await;
+    // The lock follows with the next commit.
+    world.append(&server).await;
+    let query = "query ($id: ID!) {
+        before: trend(id: $id) { id } fails: content(id: $id) { id } after: trend(id: $id) { id }
+    }";
+    let asked = tokio::spawn({
+        let (ada, trend) = (ada.clone(), trend.clone());
+        async move { ada.ask(query, json!({ "id": trend })).await }
+    });
+    statements_wait(&world.replica, 1).await;
+    let mut replica = PgConnection::connect(&world.replica.url()).await.unwrap();
+    let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+                  WHERE application_name = 'orion' AND wait_event_type = 'Lock'";
+    sqlx::query(cancel).execute(&mut replica).await.unwrap();
+    let answer = asked.await.unwrap().0;
+    let data = &answer["data"];
+    assert_eq!(data["before"]["id"], trend.as_str(), "{answer:#}");
+    assert_eq!((&data["fails"], &data["after"]), (&Value::Null, &Value::Null), "{answer:#}");
 }
 
 #[tokio::test]
