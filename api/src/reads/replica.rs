@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use orion_projections::{NOTIFICATIONS, Progress, READ_MODEL};
 use orion_store::{ConnectError, Kept, Position, connect_alone, connect_to_replica};
-use sqlx::{Executor, PgConnection, PgPool, Postgres};
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -199,9 +199,11 @@ impl Replica {
     /// Looks at it again and again, until `stop`.
     pub async fn watch(self, primary: PgPool, progress: Progress, stop: CancellationToken) {
         let mut sight = None;
+        let mut own = None;
         let mut said = None;
         loop {
-            let looked = timeout(LOOK_WITHIN, self.look(&primary, &progress, &mut sight)).await;
+            let looked =
+                timeout(LOOK_WITHIN, self.look(&primary, &progress, &mut own, &mut sight)).await;
             let looked = looked.unwrap_or(Err(Failed::Unreachable(None)));
             let standing = self.see(&looked);
             if said != Some(standing) {
@@ -228,12 +230,13 @@ impl Replica {
         &self,
         primary: &PgPool,
         progress: &Progress,
+        own: &mut Option<Identity>,
         sight: &mut Option<Sight>,
     ) -> Result<(Extent, Duration), Failed> {
         // If it is not put back, the next look begins anew: what is back may be another one.
         let mut current = match sight.take() {
             Some(sight) => sight,
-            None => self.begin(primary, progress).await?,
+            None => self.begin(primary, progress, own).await?,
         };
         // Before the replica is asked, so that it is not compared with what is newer than the answer.
         let now = progress.now().position;
@@ -256,9 +259,20 @@ impl Replica {
         Ok((extent, lag))
     }
 
-    async fn begin(&self, primary: &PgPool, progress: &Progress) -> Result<Sight, Failed> {
+    async fn begin(
+        &self,
+        primary: &PgPool,
+        progress: &Progress,
+        own: &mut Option<Identity>,
+    ) -> Result<Sight, Failed> {
+        // Once, for it stays the same over a failover. And not on the pool's connections: a replica has to come
+        // back just when all of them are taken.
+        let own = match *own {
+            Some(own) => own,
+            None => *own.insert(identity(&mut connect_alone(primary).await?).await?),
+        };
         let mut connection = connect_alone(self.0.pool.pool()).await?;
-        if identity(&mut connection).await? != identity(primary).await? {
+        if identity(&mut connection).await? != own {
             return Err(Failed::Stranger);
         }
         Ok(Sight { connection, pace: Pace::new(progress.now().position) })
@@ -289,14 +303,12 @@ impl Replica {
     }
 }
 
-async fn identity<'c>(
-    executor: impl Executor<'c, Database = Postgres>,
-) -> Result<Identity, sqlx::Error> {
+async fn identity(connection: &mut PgConnection) -> Result<Identity, sqlx::Error> {
     sqlx::query_as(
         "SELECT system_identifier, (SELECT oid::int8 FROM pg_database WHERE datname = current_database())
          FROM pg_control_system()",
     )
-    .fetch_one(executor)
+    .fetch_one(connection)
     .await
 }
 

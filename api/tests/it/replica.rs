@@ -24,6 +24,10 @@ const READERS: usize = 4;
 /// Queries of each of them afterwards.
 const READS_AFTER: usize = 50;
 
+/// The connections for queries of the server that has none to spare, and those who ask for them.
+const CONNECTIONS: i64 = 4;
+const CROWD: usize = 8;
+
 /// A row by its id.
 const TREND: &str = "query ($id: ID!) { trend(id: $id) { id } }";
 
@@ -287,6 +291,33 @@ async fn what_goes_on_after_a_failed_statement_shows_no_other_state() {
     let data = &answer["data"];
     assert_eq!(data["before"]["id"], trend.as_str(), "{answer:#}");
     assert_eq!((&data["fails"], &data["after"]), (&Value::Null, &Value::Null), "{answer:#}");
+}
+
+#[tokio::test]
+async fn a_replica_comes_back_though_the_primary_has_no_connection_to_spare() {
+    let world = World::new().await;
+    // A query waits for the lock for as long as the test does.
+    let settings = world.settings().with("ORION_QUERY_TIMEOUT", "120s");
+    let settings = settings.with("ORION_DATABASE_POOL", CONNECTIONS.to_string());
+    let server = Server::with(settings).await;
+    says(&server, "in use").await;
+    let ada = server.editor("ada").await;
+    world.replica.stop().await;
+    says(&server, "unreachable").await;
+
+    let _locked = world.lock("orion.trends").await;
+    let mut crowd = tokio::task::JoinSet::new();
+    for _ in 0..CROWD {
+        let ada = ada.clone();
+        crowd.spawn(async move {
+            loop {
+                let _ = ada.try_ask("{ trends { nodes { id } } }", json!({})).await;
+            }
+        });
+    }
+    statements_wait(&world.primary, CONNECTIONS).await;
+    world.replica.start_again().await;
+    says(&server, "in use").await;
 }
 
 #[tokio::test]
