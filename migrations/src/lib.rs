@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     /// The last migration of before there was this rule.
-    const BEFORE: i64 = 6;
+    const BEFORE: i64 = 5;
 
     #[test]
     fn what_takes_something_away_is_breaking() {

@@ -138,6 +138,9 @@ impl Snapshot {
         let mut open = self.open.lock().await;
         if let Some(replica) = self.replica().await {
             let is_shown = open.is_shown;
+            if is_shown && open.transaction.is_none() {
+                return Err(no_other_state());
+            }
             let rows = self.rows_from(replica.pool(), &mut open, statement.first());
             match unless_lost(replica, rows).await {
                 Err(error) if !is_shown && turns(&error) => self.turn(replica, &error),
@@ -247,8 +250,11 @@ impl Snapshot {
         is_shown: bool,
     ) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
         if let Some(replica) = self.replica().await {
+            if is_shown {
+                return Err(no_other_state());
+            }
             match unless_lost(replica, self.take(replica.pool())).await {
-                Err(error) if !is_shown && turns(&error) => self.turn(replica, &error),
+                Err(error) if turns(&error) => self.turn(replica, &error),
                 transaction => return transaction,
             }
         }
@@ -305,6 +311,11 @@ async fn unless_lost<T>(
         read = read => read,
         () = replica.lost() => Err(sqlx::Error::Io(ErrorKind::NotConnected.into())),
     }
+}
+
+/// What is left of an operation fails after a failure on the replica: the state that was shown is gone.
+fn no_other_state() -> sqlx::Error {
+    sqlx::Error::Protocol("the state of the replica that was shown has ended".to_owned())
 }
 
 /// True when the primary may do better.

@@ -68,7 +68,7 @@ impl Reads {
     /// True when queries show this, which the primary's tables show already.
     pub async fn show(&self, shown: Extent) -> bool {
         match &self.replica {
-            Some(replica) => replica.has(shown).await || !replica.standing().is_read(),
+            Some(replica) => replica.has(shown).await || replica.is_left_until(shown),
             None => true,
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use orion_projections::{NOTIFICATIONS, Progress, READ_MODEL};
 use orion_store::{ConnectError, Kept, Position, connect_alone, connect_to_replica};
-use sqlx::{Executor, PgConnection, PgPool, Postgres};
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -69,7 +69,8 @@ pub struct Replica(Arc<Watched>);
 struct Watched {
     pool: Kept,
     seen: watch::Sender<Seen>,
-    /// What somebody waited for in vain: until it is there, nobody waits again, and nobody reads here.
+    /// What somebody waited for in vain, or was promised while it was not read: until it is there, nobody
+    /// waits again, and nobody reads here.
     missed: Mutex<Extent>,
     waiting: AtomicUsize,
     look_now: Notify,
@@ -166,10 +167,19 @@ impl Replica {
             Ok(Err(_)) | Err(_) => false,
         };
         if !has {
-            let mut missed = self.missed();
-            *missed = missed.with(needed);
+            self.miss(needed);
         }
         has
+    }
+
+    /// True when it is not read, nor will be before it shows this.
+    pub(super) fn is_left_until(&self, shown: Extent) -> bool {
+        if self.standing().is_read() {
+            return false;
+        }
+        self.miss(shown);
+        // It may have come back before that.
+        !self.standing().is_read()
     }
 
     /// Has a look at it soon: something has failed there.
@@ -189,9 +199,11 @@ impl Replica {
     /// Looks at it again and again, until `stop`.
     pub async fn watch(self, primary: PgPool, progress: Progress, stop: CancellationToken) {
         let mut sight = None;
+        let mut own = None;
         let mut said = None;
         loop {
-            let looked = timeout(LOOK_WITHIN, self.look(&primary, &progress, &mut sight)).await;
+            let looked =
+                timeout(LOOK_WITHIN, self.look(&primary, &progress, &mut own, &mut sight)).await;
             let looked = looked.unwrap_or(Err(Failed::Unreachable(None)));
             let standing = self.see(&looked);
             if said != Some(standing) {
@@ -218,12 +230,13 @@ impl Replica {
         &self,
         primary: &PgPool,
         progress: &Progress,
+        own: &mut Option<Identity>,
         sight: &mut Option<Sight>,
     ) -> Result<(Extent, Duration), Failed> {
         // If it is not put back, the next look begins anew: what is back may be another one.
         let mut current = match sight.take() {
             Some(sight) => sight,
-            None => self.begin(primary, progress).await?,
+            None => self.begin(primary, progress, own).await?,
         };
         // Before the replica is asked, so that it is not compared with what is newer than the answer.
         let now = progress.now().position;
@@ -246,9 +259,20 @@ impl Replica {
         Ok((extent, lag))
     }
 
-    async fn begin(&self, primary: &PgPool, progress: &Progress) -> Result<Sight, Failed> {
+    async fn begin(
+        &self,
+        primary: &PgPool,
+        progress: &Progress,
+        own: &mut Option<Identity>,
+    ) -> Result<Sight, Failed> {
+        // Once, for it stays the same over a failover. And not on the pool's connections: a replica has to come
+        // back just when all of them are taken.
+        let own = match *own {
+            Some(own) => own,
+            None => *own.insert(identity(&mut connect_alone(primary).await?).await?),
+        };
         let mut connection = connect_alone(self.0.pool.pool()).await?;
-        if identity(&mut connection).await? != identity(primary).await? {
+        if identity(&mut connection).await? != own {
             return Err(Failed::Stranger);
         }
         Ok(Sight { connection, pace: Pace::new(progress.now().position) })
@@ -269,19 +293,22 @@ impl Replica {
         standing
     }
 
+    fn miss(&self, extent: Extent) {
+        let mut missed = self.missed();
+        *missed = missed.with(extent);
+    }
+
     fn missed(&self) -> std::sync::MutexGuard<'_, Extent> {
         self.0.missed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn identity<'c>(
-    executor: impl Executor<'c, Database = Postgres>,
-) -> Result<Identity, sqlx::Error> {
+async fn identity(connection: &mut PgConnection) -> Result<Identity, sqlx::Error> {
     sqlx::query_as(
         "SELECT system_identifier, (SELECT oid::int8 FROM pg_database WHERE datname = current_database())
          FROM pg_control_system()",
     )
-    .fetch_one(executor)
+    .fetch_one(connection)
     .await
 }
 

@@ -8,7 +8,7 @@ use async_nats::jetstream::context::{
     ContextBuilder, CreateStreamErrorKind, GetStreamErrorKind, PublishErrorKind,
 };
 use async_nats::jetstream::stream::{
-    Config, Info, LastRawMessageErrorKind, RetentionPolicy, StorageType, Stream,
+    Config, DiscardPolicy, Info, LastRawMessageErrorKind, RetentionPolicy, StorageType, Stream,
 };
 use orion_store::leadership::Leader;
 use orion_store::{Log, LogReader, Position, RecordedEvent};
@@ -167,7 +167,8 @@ fn last(stream: &Info) -> Position {
     Position(i64::try_from(stream.state.last_sequence).unwrap_or(i64::MAX))
 }
 
-/// Why a stream cannot be the log; none if it can. Limits on age and size are its owner's choice.
+/// Why a stream cannot be the log; none if it can. Limits on its age and size are its owner's choice, if they
+/// take away what is old and refuse nothing.
 fn unfit(config: &Config) -> Option<String> {
     if config.subjects != [SUBJECTS] {
         let subjects = config.subjects.join(", ");
@@ -179,6 +180,14 @@ fn unfit(config: &Config) -> Option<String> {
         (config.retention != RetentionPolicy::Limits, "it forgets messages once they were read"),
         (config.no_ack, "it does not acknowledge messages"),
         (config.sealed, "it is sealed"),
+        (
+            config.discard != DiscardPolicy::Old,
+            "it refuses new messages where its limits are reached",
+        ),
+        (
+            config.max_message_size > 0,
+            "it refuses messages that are larger than a limit of its own",
+        ),
         (is_copy, "it takes messages from other streams"),
     ]
     .into_iter()
@@ -199,7 +208,7 @@ mod tests {
     fn a_stream_must_be_able_to_be_the_log() {
         let good = || Config { subjects: vec![SUBJECTS.to_owned()], ..Config::default() };
         assert_eq!(unfit(&good()), None);
-        assert_eq!(unfit(&Config { max_messages: 10, ..good() }), None);
+        assert_eq!(unfit(&Config { max_messages: 10, max_message_size: -1, ..good() }), None);
         for bad in [
             Config { subjects: vec!["orion.>".to_owned()], ..good() },
             Config { subjects: Vec::new(), ..good() },
@@ -208,6 +217,8 @@ mod tests {
             Config { retention: RetentionPolicy::Interest, ..good() },
             Config { no_ack: true, ..good() },
             Config { sealed: true, ..good() },
+            Config { discard: DiscardPolicy::New, ..good() },
+            Config { max_message_size: 100, ..good() },
             Config { mirror: Some(jetstream::stream::Source::default()), ..good() },
         ] {
             assert!(unfit(&bad).is_some(), "{bad:?}");

@@ -1,7 +1,7 @@
 //! The relay of the real program to a real NATS: every event once, in order, whatever is killed; and what stops it.
 
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::Config;
+use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use orion_store::testing::bench::append_one;
 use orion_store::testing::{TestCluster, TestDatabase, database, log};
 use orion_store::{Log, Position};
@@ -362,6 +362,13 @@ async fn a_stream_that_cannot_hold_the_log_is_left_as_it_is() {
     says(&server, "stopped").await;
     let said = server.stderr();
     assert!(said.contains("its subjects must be orion.events.>, and are orion.>"), "{said}");
+
+    // One that refuses what is new would stop the relay at some event.
+    let discard = DiscardPolicy::New;
+    jetstream.update_stream(Config { discard, ..config("orion.events.>") }).await.unwrap();
+    let why = "it refuses new messages where its limits are reached";
+    eventually("the server says why", async || server.stderr().contains(why).then_some(())).await;
+    says(&server, "stopped").await;
 
     // One that its owner has limited is good.
     jetstream.update_stream(config("orion.events.>")).await.unwrap();

@@ -63,7 +63,7 @@ async fn a_token_is_looked_up_once_until_its_rights_end() {
     let settings = Settings::on(&database.url).with("ORION_TOKEN_KEY", TOKEN_KEY);
     let elsewhere = Server::with(settings).await;
     let viewer = logged.server.viewer("ada").await;
-    viewer.query(ME, json!({})).await;
+    assert!(logged.made(&viewer, ME, SESSIONS).await >= 1, "nobody knew it");
     assert_eq!(logged.made(&viewer, ME, SESSIONS).await, 0, "it was recognised before");
     let unsigned = viewer.with_token(format!("{}x", viewer.token.as_deref().unwrap_or_default()));
     unsigned.ask(ME, json!({})).await.fails("UNAUTHENTICATED");

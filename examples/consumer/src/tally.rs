@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -70,15 +70,23 @@ impl Tally {
         Ok(true)
     }
 
-    /// Writes a file beside it and puts it in the place of the old one: there is always one of the two, whole.
+    /// Writes a file beside it and puts it in the place of the old one: there is always one of the two, whole. At
+    /// the end it is the new one, also after a power cut.
     fn keep(&self) -> Result<(), TallyError> {
         let text = serde_json::to_vec_pretty(&self.kept)
             .map_err(|source| TallyError::Content { path: self.path.clone(), source })?;
         let beside = self.path.with_extension("new");
         let written = File::create(&beside)
             .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
-            .and_then(|()| fs::rename(&beside, &self.path));
+            .and_then(|()| fs::rename(&beside, &self.path))
+            .and_then(|()| File::open(self.folder())?.sync_all());
         written.map_err(|source| TallyError::File { path: self.path.clone(), source })
+    }
+
+    fn folder(&self) -> &Path {
+        // A name alone is one in the working directory.
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        folder.unwrap_or(Path::new("."))
     }
 }
 
