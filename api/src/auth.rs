@@ -16,7 +16,7 @@ use orion_commands::{Actor, Bus, ServiceSecret};
 use orion_domain::values::{Role, SessionId, UserId};
 use orion_domain::{AggregateRoot as _, Session, User};
 use orion_projections::Status;
-use orion_store::StoreError;
+use orion_store::{StoreError, is_overload};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -167,12 +167,27 @@ pub enum AuthError {
     /// This address shows tokens too often.
     #[error("too many tokens from one address")]
     Exceeded(Exceeded),
+    /// Too many wait for a connection to look it up.
+    #[error("too many wait for a connection")]
+    Overloaded,
     /// The rights could not be looked up.
     #[error("looking up a session")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
     /// The log could not be read.
     #[error("looking up a session in the log")]
-    Store(#[from] StoreError),
+    Store(#[source] StoreError),
+}
+
+impl From<sqlx::Error> for AuthError {
+    fn from(error: sqlx::Error) -> Self {
+        if is_overload(&error) { Self::Overloaded } else { Self::Database(error) }
+    }
+}
+
+impl From<StoreError> for AuthError {
+    fn from(error: StoreError) -> Self {
+        if error.is_overload() { Self::Overloaded } else { Self::Store(error) }
+    }
 }
 
 impl From<Exceeded> for AuthError {
@@ -222,6 +237,7 @@ async fn user(app: &App, id: UserId, session_id: SessionId) -> Result<Actor, Aut
         let role = role_in_log(bus, id, session_id).await?.ok_or(AuthError::Invalid)?;
         return Ok(Actor::User { id, role, session_id });
     }
+    let mut connection = reads.primary().take().await?;
     let seen: Option<(String, bool, bool)> = sqlx::query_as(
         "SELECT u.role, u.is_active, s.revoked_at IS NULL
          FROM projection.sessions s JOIN orion.users u ON u.id = s.user_id
@@ -229,8 +245,9 @@ async fn user(app: &App, id: UserId, session_id: SessionId) -> Result<Actor, Aut
     )
     .bind(session_id.0)
     .bind(id.0)
-    .fetch_optional(reads.primary().pool())
+    .fetch_optional(&mut *connection)
     .await?;
+    reads.primary().give_back(connection);
     let role = match seen {
         Some((role, true, true)) => Role::ALL.iter().copied().find(|known| known.as_str() == role),
         Some(_) => None,

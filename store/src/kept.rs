@@ -1,33 +1,83 @@
-//! Connections that go from one statement to the next.
+//! Connections that go from one statement to the next, and the line of those who wait for one.
 //!
 //! The pool tries each connection that is given back, which takes as long as a small statement. Those that
-//! answered as they should need no trial, and wait here for the next who has a single statement.
+//! answered as they should need no trial, and wait here for the next.
+//!
+//! The line is short, in places and in time: who would have to wait for longer is better told at once to come
+//! back. That is no failure of PostgreSQL, which was not asked for anything; [`is_overload`] tells the two apart.
 
+use std::io;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use metrics::counter;
 use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, PgPool, Postgres};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::connect::{ACQUIRE_FOR, TRUST_FOR};
 
+/// How many may stand in line for each connection of the pool. Where a statement takes a few milliseconds,
+/// the last of them has waited about as long as anybody may.
+const PLACES_PER_CONNECTION: usize = 64;
+
+/// How long one stands in line.
+const IN_LINE_FOR: Duration = Duration::from_millis(500);
+
 /// A pool, and connections of it that are kept out of it. Cheap to clone; all clones share them.
 #[derive(Clone, Debug)]
 pub struct Kept {
     pool: PgPool,
+    /// What the pool is for, in the figures.
+    purpose: &'static str,
     idle: Arc<Idle>,
     /// Who takes one waits in line here: one that is given back and kept does not come by the pool's line.
     turns: Arc<Semaphore>,
+    /// The places of the line.
+    places: Arc<Semaphore>,
+    /// Waits for as long as the pool would, without a place in the line.
+    is_patient: bool,
+}
+
+/// The line was full, or too slow.
+#[derive(Debug, thiserror::Error)]
+#[error("too many requests wait for a connection")]
+struct Overload;
+
+/// True where too many waited for a connection: nothing was asked of PostgreSQL.
+pub fn is_overload(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Io(error) = error else { return false };
+    error.get_ref().is_some_and(|error| error.is::<Overload>())
 }
 
 /// A connection for one statement.
 #[derive(Debug)]
 pub struct Taken {
     connection: PoolConnection<Postgres>,
+    turn: OwnedSemaphorePermit,
+}
+
+/// A transaction, which is rolled back when it is dropped.
+#[derive(Debug)]
+pub struct Begun {
+    transaction: Transaction<'static, Postgres>,
     _turn: OwnedSemaphorePermit,
+}
+
+impl Deref for Begun {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.transaction
+    }
+}
+
+impl DerefMut for Begun {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.transaction
+    }
 }
 
 impl Deref for Taken {
@@ -64,8 +114,9 @@ impl Drop for Idle {
 }
 
 impl Kept {
-    /// Keeps at most half of a pool's connections, until the pool is closed.
-    pub fn new(pool: PgPool) -> Self {
+    /// Keeps at most half of a pool's connections, until the pool is closed. Those who are refused are counted
+    /// by the purpose of the pool.
+    pub fn new(pool: PgPool, purpose: &'static str) -> Self {
         let idle: Arc<Idle> = Arc::default();
         let (closed, kept) = (pool.close_event(), Arc::downgrade(&idle));
         tokio::spawn(async move {
@@ -75,10 +126,18 @@ impl Kept {
             }
         });
         let turns = Arc::new(Semaphore::new(size(&pool)));
-        Self { pool, idle, turns }
+        let places = Arc::new(Semaphore::new(size(&pool).saturating_mul(PLACES_PER_CONNECTION)));
+        Self { pool, purpose, idle, turns, places, is_patient: false }
     }
 
-    /// The pool, for what is more than a statement.
+    /// The same connections for those who must not be sent away: what they have begun is to be ended, or they
+    /// are few. They stand behind whoever came before them, but there is always a place.
+    #[must_use]
+    pub fn patient(&self) -> Self {
+        Self { is_patient: true, ..self.clone() }
+    }
+
+    /// The pool, for what is no request's.
     pub fn pool(&self) -> &PgPool {
         &self.pool
     }
@@ -86,11 +145,9 @@ impl Kept {
     /// A connection for one statement; at most as many are taken at a time as the pool has.
     ///
     /// # Errors
-    /// When there is none in time.
+    /// When there is none in time: see [`is_overload`].
     pub async fn take(&self) -> Result<Taken, sqlx::Error> {
-        let turn = timeout(ACQUIRE_FOR, self.turns.clone().acquire_owned()).await;
-        // It is never closed.
-        let turn = turn.ok().and_then(Result::ok).ok_or(sqlx::Error::PoolTimedOut)?;
+        let turn = self.turn().await?;
         let newest = self.idle.lock().pop();
         // One that rested for longer the pool tries, now that it gets it back.
         let trusted = newest.filter(|(_, since)| since.elapsed() <= TRUST_FOR);
@@ -98,7 +155,35 @@ impl Kept {
             Some((connection, _)) => connection,
             None => self.pool.acquire().await?,
         };
-        Ok(Taken { connection, _turn: turn })
+        Ok(Taken { connection, turn })
+    }
+
+    /// A transaction, begun by this statement. It counts as a connection that is taken.
+    ///
+    /// # Errors
+    /// When there is no connection in time, see [`is_overload`], or the statement fails.
+    pub async fn begin(&self, statement: &'static str) -> Result<Begun, sqlx::Error> {
+        let Taken { connection, turn } = self.take().await?;
+        let transaction = Transaction::begin(connection, Some(statement.into())).await?;
+        Ok(Begun { transaction, _turn: turn })
+    }
+
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, sqlx::Error> {
+        let turn = self.turns.clone().acquire_owned();
+        // The turns never end, so that there is none only when it was too late.
+        if self.is_patient {
+            let turn = timeout(ACQUIRE_FOR, turn).await;
+            return turn.ok().and_then(Result::ok).ok_or(sqlx::Error::PoolTimedOut);
+        }
+        let place = self.places.try_acquire();
+        let turn = match &place {
+            Ok(_) => timeout(IN_LINE_FOR, turn).await.ok().and_then(Result::ok),
+            Err(_) => None,
+        };
+        turn.ok_or_else(|| {
+            counter!("orion_overloaded_total", "of" => self.purpose).increment(1);
+            sqlx::Error::Io(io::Error::other(Overload))
+        })
     }
 
     /// Gives a connection back whose statement succeeded; one that is dropped goes back to the pool.

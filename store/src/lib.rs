@@ -38,7 +38,7 @@ pub use connect::{
 pub use database::{Access, Database, OpenDatabaseError, create_database, open_database};
 pub use error::{StoreError, blames_a_value};
 pub use event_store::{EventStore, Loaded, SNAPSHOT_EVERY};
-pub use kept::{Kept, Taken};
+pub use kept::{Begun, Kept, Taken, is_overload};
 pub use keys::{Keys, KeysError, MasterKeys, OpenError};
 pub use log::Log;
 pub use outdated::Outdated;

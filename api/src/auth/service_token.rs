@@ -35,8 +35,11 @@ pub(super) async fn scopes_in_log(app: &App, id: Uuid) -> Result<Option<Scopes>,
 
 async fn in_tables(app: &App, id: Uuid) -> Result<Option<Credential>, AuthError> {
     let statement = format!("SELECT to_json(t) FROM {} t WHERE t.id = $1", ServiceTokenRow::NAME);
+    let kept = app.reads.primary();
+    let mut connection = kept.take().await?;
     let found: Option<Json<ServiceTokenRow>> =
-        sqlx::query_scalar(&statement).bind(id).fetch_optional(app.reads.primary().pool()).await?;
+        sqlx::query_scalar(&statement).bind(id).fetch_optional(&mut *connection).await?;
+    kept.give_back(connection);
     Ok(found.map(|Json(row)| Credential {
         token_hash: row.token_hash,
         scopes: row.scopes,

@@ -62,6 +62,12 @@ pub struct App {
 }
 
 impl App {
+    /// The same for those who must not be sent away: what they have begun is to be ended, or they are few.
+    #[must_use]
+    pub fn patient(&self) -> Self {
+        Self { bus: self.bus.patient(), reads: self.reads.patient(), ..self.clone() }
+    }
+
     /// Waits until queries show what is in the log up to here; false when they do not in time.
     pub async fn shows(&self, position: LogPosition) -> bool {
         self.progress.reached(position, PROJECTED_WITHIN).await

@@ -11,10 +11,10 @@ use async_graphql::parser::types::OperationType;
 use async_graphql::{Request, Response, ServerResult, Value, async_trait};
 use metrics::counter;
 use orion_projections::READ_MODEL;
-use orion_store::{Kept, Position};
+use orion_store::{Begun as Transaction, Kept, Position};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{Decode, Execute as _, Postgres, QueryBuilder, Row as _, Transaction, Type};
+use sqlx::{Decode, Execute as _, Postgres, QueryBuilder, Row as _, Type};
 use tokio::sync::{Mutex, OnceCell};
 use tracing::debug;
 
@@ -43,6 +43,8 @@ pub struct Snapshot {
     replica: OnceCell<Option<Replica>>,
     /// The replica has failed, and the primary is read.
     is_turned: AtomicBool,
+    /// It must not be refused: what it shows was done, or was promised.
+    is_patient: AtomicBool,
     open: Mutex<Open>,
     position: SyncMutex<Option<Position>>,
 }
@@ -50,7 +52,7 @@ pub struct Snapshot {
 /// What goes on in a snapshot.
 #[derive(Debug, Default)]
 struct Open {
-    transaction: Option<Transaction<'static, Postgres>>,
+    transaction: Option<Transaction>,
     /// Something of it was shown.
     is_shown: bool,
 }
@@ -88,9 +90,23 @@ impl Snapshot {
             reads,
             replica: OnceCell::new(),
             is_turned: AtomicBool::new(false),
+            is_patient: AtomicBool::new(false),
             open: Mutex::default(),
             position: SyncMutex::default(),
         })
+    }
+
+    /// From now on it waits for a connection as long as the pool does, however many wait for one. A query is
+    /// refused then, which costs nobody anything; a mutation that was done is not to look as if it were not,
+    /// and a subscription is not to end.
+    pub fn be_patient(&self) {
+        self.is_patient.store(true, Ordering::Relaxed);
+    }
+
+    /// The primary's connections.
+    fn primary(&self) -> Kept {
+        let primary = self.reads.primary();
+        if self.is_patient.load(Ordering::Relaxed) { primary.patient() } else { primary.clone() }
     }
 
     /// Lets a query read the replica, if that shows all this now or in a moment. The first field decides
@@ -126,7 +142,7 @@ impl Snapshot {
                 rows => return rows,
             }
         }
-        self.rows_from(self.reads.primary(), &mut open, statement.last()).await
+        self.rows_from(&self.primary(), &mut open, statement.last()).await
     }
 
     async fn rows_from(
@@ -160,7 +176,7 @@ impl Snapshot {
                 row => return row,
             }
         }
-        self.only_from(self.reads.primary(), statement.last()).await
+        self.only_from(&self.primary(), statement.last()).await
     }
 
     async fn only_from(
@@ -195,8 +211,8 @@ impl Snapshot {
         self.rows(sql).await?.first().ok_or(sqlx::Error::RowNotFound)?.try_get(0)
     }
 
-    async fn take(&self, pool: &Kept) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        let mut transaction = pool.pool().begin_with(BEGIN).await?;
+    async fn take(&self, pool: &Kept) -> Result<Transaction, sqlx::Error> {
+        let mut transaction = pool.begin(BEGIN).await?;
         let position: Option<i64> =
             sqlx::query_scalar("SELECT position FROM projection.checkpoints WHERE name = $1")
                 .bind(READ_MODEL)
@@ -217,17 +233,14 @@ impl Snapshot {
         Ok(self.taken_at().unwrap_or(Position::START))
     }
 
-    async fn take_anywhere(
-        &self,
-        is_shown: bool,
-    ) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    async fn take_anywhere(&self, is_shown: bool) -> Result<Transaction, sqlx::Error> {
         if let Some(replica) = self.replica().await {
             match unless_lost(replica, self.take(replica.pool())).await {
                 Err(error) if !is_shown && turns(&error) => self.turn(replica, &error),
                 transaction => return transaction,
             }
         }
-        self.take(self.reads.primary()).await
+        self.take(&self.primary()).await
     }
 
     /// The position that the tables have in it, if it was taken.
@@ -331,9 +344,15 @@ impl Extension for OfOperation {
         operation_name: Option<&str>,
         next: NextExecute<'_>,
     ) -> Response {
-        let response = next.run(ctx, operation_name).await;
-        let Some(Began { snapshot, position }) = self.0.get() else { return response };
         let kind = ctx.data_opt::<Assessed>().map(|assessed| assessed.kind);
+        let Some(Began { snapshot, position }) = self.0.get() else {
+            return next.run(ctx, operation_name).await;
+        };
+        match kind {
+            Some(OperationType::Mutation | OperationType::Subscription) => snapshot.be_patient(),
+            Some(OperationType::Query) | None => {}
+        }
+        let response = next.run(ctx, operation_name).await;
         let position = match kind {
             Some(OperationType::Subscription) => {
                 // The next event is read as the tables are then.

@@ -53,7 +53,8 @@ impl InProcess {
             recognised: Arc::default(),
             progress,
             notified,
-            reads: Reads::new(Kept::new(queries), None),
+            // However busy the machine is: nobody is to be refused here.
+            reads: Reads::new(Kept::new(queries, "queries"), None).patient(),
         };
         let rules =
             Rules { timeout: TIMEOUT, introspection: Introspection::On, suggestions: false };

@@ -34,6 +34,7 @@ mod oauth;
 mod oauth_refusals;
 mod orders;
 mod over_http;
+mod overload;
 mod paging;
 mod people;
 mod property;

@@ -25,7 +25,7 @@ use crate::auth::AuthError;
 use crate::graphql::began::Began;
 use crate::graphql::context::Caller;
 use crate::graphql::error::{bad_input, coded, internal};
-use crate::graphql::limits::retry_after_ms;
+use crate::graphql::limits::{overloaded, retry_after_ms};
 use crate::graphql::request_of;
 use crate::limits::seconds;
 
@@ -224,7 +224,7 @@ impl NotAllowed {
 fn not_recognised(error: AuthError) -> Refused {
     let status = match &error {
         AuthError::Invalid => StatusCode::UNAUTHORIZED,
-        AuthError::Exceeded(_) => StatusCode::TOO_MANY_REQUESTS,
+        AuthError::Exceeded(_) | AuthError::Overloaded => StatusCode::TOO_MANY_REQUESTS,
         AuthError::Database(_) | AuthError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
     Refused { status, error: auth_error(error) }
@@ -234,6 +234,7 @@ pub(super) fn auth_error(error: AuthError) -> async_graphql::Error {
     match error {
         AuthError::Invalid => coded("the access token is not valid", "UNAUTHENTICATED"),
         AuthError::Exceeded(exceeded) => exceeded.into(),
+        AuthError::Overloaded => overloaded(),
         AuthError::Database(_) | AuthError::Store(_) => internal(error),
     }
 }
