@@ -1,50 +1,32 @@
-//! Connections that go from one statement to the next, and the line of those who wait for one.
+//! Connections that go from one statement to the next.
 //!
 //! The pool tries each connection that is given back, which takes as long as a small statement. Those that
 //! answered as they should need no trial, and wait here for the next.
 //!
-//! The line is short, in places and in time: who would have to wait for longer is better told at once to come
-//! back. That is no failure of PostgreSQL, which was not asked for anything; [`is_overload`] tells the two apart.
+//! Who waits for one stands in line for a moment, and is refused then. That is no failure of PostgreSQL, which
+//! was not asked for anything; [`is_overload`] tells the two apart.
 
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use metrics::counter;
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
 
 use crate::connect::{ACQUIRE_FOR, TRUST_FOR};
-
-/// How many may stand in line for each connection of the pool. Where a statement takes a few milliseconds,
-/// the last of them has waited about as long as anybody may.
-const PLACES_PER_CONNECTION: usize = 64;
-
-/// How long one stands in line.
-const IN_LINE_FOR: Duration = Duration::from_millis(500);
+use crate::line::{Line, Overload, Turn};
 
 /// A pool, and connections of it that are kept out of it. Cheap to clone; all clones share them.
 #[derive(Clone, Debug)]
 pub struct Kept {
     pool: PgPool,
-    /// What the pool is for, in the figures.
-    purpose: &'static str,
     idle: Arc<Idle>,
     /// Who takes one waits in line here: one that is given back and kept does not come by the pool's line.
-    turns: Arc<Semaphore>,
-    /// The places of the line.
-    places: Arc<Semaphore>,
+    line: Line,
     /// Waits for as long as the pool would, without a place in the line.
     is_patient: bool,
 }
-
-/// The line was full, or too slow.
-#[derive(Debug, thiserror::Error)]
-#[error("too many requests wait for a connection")]
-struct Overload;
 
 /// True where too many waited for a connection: nothing was asked of PostgreSQL.
 pub fn is_overload(error: &sqlx::Error) -> bool {
@@ -56,14 +38,14 @@ pub fn is_overload(error: &sqlx::Error) -> bool {
 #[derive(Debug)]
 pub struct Taken {
     connection: PoolConnection<Postgres>,
-    turn: OwnedSemaphorePermit,
+    turn: Turn,
 }
 
 /// A transaction, which is rolled back when it is dropped.
 #[derive(Debug)]
 pub struct Begun {
     transaction: Transaction<'static, Postgres>,
-    _turn: OwnedSemaphorePermit,
+    _turn: Turn,
 }
 
 impl Deref for Begun {
@@ -125,9 +107,8 @@ impl Kept {
                 idle.lock().clear();
             }
         });
-        let turns = Arc::new(Semaphore::new(size(&pool)));
-        let places = Arc::new(Semaphore::new(size(&pool).saturating_mul(PLACES_PER_CONNECTION)));
-        Self { pool, purpose, idle, turns, places, is_patient: false }
+        let line = Line::new(size(&pool), size(&pool), purpose);
+        Self { pool, idle, line, is_patient: false }
     }
 
     /// The same connections for those who must not be sent away: what they have begun is to be ended, or they
@@ -168,22 +149,11 @@ impl Kept {
         Ok(Begun { transaction, _turn: turn })
     }
 
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, sqlx::Error> {
-        let turn = self.turns.clone().acquire_owned();
-        // The turns never end, so that there is none only when it was too late.
+    async fn turn(&self) -> Result<Turn, sqlx::Error> {
         if self.is_patient {
-            let turn = timeout(ACQUIRE_FOR, turn).await;
-            return turn.ok().and_then(Result::ok).ok_or(sqlx::Error::PoolTimedOut);
+            return self.line.turn_within(ACQUIRE_FOR).await.ok_or(sqlx::Error::PoolTimedOut);
         }
-        let place = self.places.try_acquire();
-        let turn = match &place {
-            Ok(_) => timeout(IN_LINE_FOR, turn).await.ok().and_then(Result::ok),
-            Err(_) => None,
-        };
-        turn.ok_or_else(|| {
-            counter!("orion_overloaded_total", "of" => self.purpose).increment(1);
-            sqlx::Error::Io(io::Error::other(Overload))
-        })
+        self.line.turn().await.map_err(|overload| sqlx::Error::Io(io::Error::other(overload)))
     }
 
     /// Gives a connection back whose statement succeeded; one that is dropped goes back to the pool.

@@ -11,8 +11,8 @@ use async_graphql::{Context, Error, ID, Result, ScalarType as _};
 use chrono::{DateTime, Utc};
 use orion_commands::{Action, Actor, Bus, Client, Envelope, Passwords, Refusal, UseCase, policy};
 use orion_projections::Progress;
-use orion_store::Position as LogPosition;
 use orion_store::seal::LogPublicKey;
+use orion_store::{Line, Position as LogPosition};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -49,6 +49,8 @@ pub struct App {
     pub tokens: Arc<Tokens>,
     /// How often anybody may do what.
     pub limits: Arc<Limits>,
+    /// The mutations that are under way, and those that wait to be.
+    pub mutations: Line,
     /// Who still has the rights that it came with.
     pub rights: Arc<Rights>,
     /// Who was recognised lately.

@@ -189,3 +189,33 @@ async fn trends(records: &Records) -> i64 {
     let count = sqlx::query_scalar("SELECT count(*) FROM orion.trends");
     count.fetch_one(&records.pool).await.unwrap()
 }
+
+/// As long as the tables stand each mutation waits for them; more and more of them would.
+#[tokio::test]
+async fn mutations_beyond_the_bound_are_refused_fast_and_queries_go_on() {
+    let database = database().await;
+    let server = small(&database.url).await;
+    let ada = server.editor("ada").await;
+    let records = Records::of(&database.url).await;
+    let held = records.hold_tables().await;
+    let mut answers = JoinSet::new();
+    for _ in 0..40 {
+        let ada = ada.clone();
+        answers.spawn(async move {
+            let input = json!({ "topic": "t", "source": "rss", "score": 0.5 });
+            let (query, asked) = (mutation("detectTrend", "trend { id }"), Instant::now());
+            (ada.ask(&query, json!({ "input": input })).await, asked)
+        });
+    }
+    for _ in 8 * POOL..40 {
+        let (answer, asked) = answers.join_next().await.unwrap().unwrap();
+        refused(&answer, asked);
+    }
+    counts(&server.metrics().await, "mutations");
+    ada.query("{ trends { nodes { id } } }", json!({})).await;
+    held.rollback().await.unwrap();
+    for (answer, _) in answers.join_all().await {
+        assert_eq!(answer.data()["detectTrend"]["errors"], json!([]));
+    }
+    assert_eq!(trends(&records).await, 32, "whoever was refused has done nothing");
+}
