@@ -13,18 +13,24 @@ use std::time::Instant;
 
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use crate::connect::{ACQUIRE_FOR, TRUST_FOR};
-use crate::line::{Line, Overload, Turn};
+use crate::line::{Line, Overload, Turn, WAIT_MAX};
 
 /// A pool, and connections of it that are kept out of it. Cheap to clone; all clones share them.
 #[derive(Clone, Debug)]
 pub struct Kept {
     pool: PgPool,
     idle: Arc<Idle>,
-    /// Who takes one waits in line here: one that is given back and kept does not come by the pool's line.
+    /// Who takes one waits here: one that is given back and kept does not come by the pool's line.
+    turns: Arc<Semaphore>,
+    /// The lines before that. As many come out of the first as the pool has connections, and half as many out of
+    /// that of the patient, so that neither keeps the other from its turn.
     line: Line,
-    /// Waits for as long as the pool would, without a place in the line.
+    patient: Line,
+    /// Waits for as long as the pool would.
     is_patient: bool,
 }
 
@@ -38,14 +44,14 @@ pub fn is_overload(error: &sqlx::Error) -> bool {
 #[derive(Debug)]
 pub struct Taken {
     connection: PoolConnection<Postgres>,
-    turn: Turn,
+    turn: Turns,
 }
 
 /// A transaction, which is rolled back when it is dropped.
 #[derive(Debug)]
 pub struct Begun {
     transaction: Transaction<'static, Postgres>,
-    _turn: Turn,
+    _turn: Turns,
 }
 
 impl Deref for Begun {
@@ -74,6 +80,13 @@ impl DerefMut for Taken {
     fn deref_mut(&mut self) -> &mut PgConnection {
         &mut self.connection
     }
+}
+
+/// One's turn, and the place in front of it, which is kept meanwhile.
+#[derive(Debug)]
+struct Turns {
+    _turn: OwnedSemaphorePermit,
+    _place: Turn,
 }
 
 /// The connections, and since when each of them rests.
@@ -107,12 +120,15 @@ impl Kept {
                 idle.lock().clear();
             }
         });
-        let line = Line::new(size(&pool), size(&pool), purpose);
-        Self { pool, idle, line, is_patient: false }
+        let size = size(&pool);
+        let turns = Arc::new(Semaphore::new(size));
+        let line = Line::new(size, size, purpose);
+        let patient = Line::new(size.div_ceil(2), size, purpose);
+        Self { pool, idle, turns, line, patient, is_patient: false }
     }
 
     /// The same connections for those who must not be sent away: what they have begun is to be ended, or they
-    /// are few. They stand behind whoever came before them, but there is always a place.
+    /// are few. While others wait, too, every third turn is theirs.
     #[must_use]
     pub fn patient(&self) -> Self {
         Self { is_patient: true, ..self.clone() }
@@ -149,11 +165,20 @@ impl Kept {
         Ok(Begun { transaction, _turn: turn })
     }
 
-    async fn turn(&self) -> Result<Turn, sqlx::Error> {
+    async fn turn(&self) -> Result<Turns, sqlx::Error> {
+        let next = self.turns.clone().acquire_owned();
+        // The turns never end, so that there is none only when it was too late.
         if self.is_patient {
-            return self.line.turn_within(ACQUIRE_FOR).await.ok_or(sqlx::Error::PoolTimedOut);
+            let place = self.patient.turn_within(ACQUIRE_FOR).await;
+            let place = place.ok_or(sqlx::Error::PoolTimedOut)?;
+            let turn = timeout(ACQUIRE_FOR, next).await.ok().and_then(Result::ok);
+            return Ok(Turns { _place: place, _turn: turn.ok_or(sqlx::Error::PoolTimedOut)? });
         }
-        self.line.turn().await.map_err(|overload| sqlx::Error::Io(io::Error::other(overload)))
+        let overload = |error| sqlx::Error::Io(io::Error::other(error));
+        let place = self.line.turn().await.map_err(overload)?;
+        let turn = timeout(WAIT_MAX, next).await.ok().and_then(Result::ok);
+        let turn = turn.ok_or_else(|| overload(self.line.refuse()))?;
+        Ok(Turns { _place: place, _turn: turn })
     }
 
     /// Gives a connection back whose statement succeeded; one that is dropped goes back to the pool.

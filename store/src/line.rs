@@ -14,7 +14,7 @@ use tokio::time::timeout;
 const PLACES_PER_CONNECTION: usize = 64;
 
 /// How long one stands in line.
-const WAIT_MAX: Duration = Duration::from_millis(500);
+pub(crate) const WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// A line. Cheap to clone; all clones are the same.
 #[derive(Clone, Debug)]
@@ -55,10 +55,13 @@ impl Line {
             Ok(_place) => self.turn_within(WAIT_MAX).await,
             Err(_) => None,
         };
-        turn.ok_or_else(|| {
-            counter!("orion_overloaded_total", "of" => self.purpose).increment(1);
-            Overload
-        })
+        turn.ok_or_else(|| self.refuse())
+    }
+
+    /// Counts somebody who is refused.
+    pub(crate) fn refuse(&self) -> Overload {
+        counter!("orion_overloaded_total", "of" => self.purpose).increment(1);
+        Overload
     }
 
     /// Waits for one's turn behind those who came before, without a place; `None` when it has not come by then.

@@ -199,7 +199,7 @@ async fn mutations_beyond_the_bound_are_refused_fast_and_queries_go_on() {
     let records = Records::of(&database.url).await;
     let held = records.hold_tables().await;
     let mut answers = JoinSet::new();
-    for _ in 0..40 {
+    for _ in 0..8 * POOL + 8 {
         let ada = ada.clone();
         answers.spawn(async move {
             let input = json!({ "topic": "t", "source": "rss", "score": 0.5 });
@@ -207,7 +207,7 @@ async fn mutations_beyond_the_bound_are_refused_fast_and_queries_go_on() {
             (ada.ask(&query, json!({ "input": input })).await, asked)
         });
     }
-    for _ in 8 * POOL..40 {
+    for _ in 0..8 {
         let (answer, asked) = answers.join_next().await.unwrap().unwrap();
         refused(&answer, asked);
     }

@@ -84,6 +84,29 @@ async fn who_would_wait_too_long_is_refused_and_who_is_patient_waits() {
 }
 
 #[tokio::test]
+async fn neither_a_crowd_nor_the_patient_keep_the_other_from_its_turn() {
+    let world = World::new().await;
+    let kept = Kept::new(pool(&world).await, "test");
+    for (one, many) in [(kept.patient(), kept.clone()), (kept.clone(), kept.patient())] {
+        let mut held = Vec::new();
+        for _ in 0..POOL {
+            held.push(kept.take().await.unwrap());
+        }
+        let mut crowd: Vec<_> = (0..20).map(|_| Box::pin(many.take())).collect();
+        for waiting in &mut crowd {
+            assert!(futures::poll!(waiting).is_pending());
+        }
+        let mut one = Box::pin(one.take());
+        assert!(futures::poll!(&mut one).is_pending());
+        // Half of the pool, and one more.
+        for connection in held.drain(..3) {
+            kept.give_back(connection);
+        }
+        in_time("its turn among twenty others", one).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_transaction_takes_what_rests_outside_of_the_pool() {
     let world = World::new().await;
     let kept = Kept::new(pool(&world).await, "test");
