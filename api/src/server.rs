@@ -30,7 +30,7 @@ use crate::auth::rights::Rights;
 use crate::auth::{TokenError, Tokens};
 use crate::config::{Config, ConfigError, Switch};
 use crate::graphql::context::App;
-use crate::graphql::limits::mutations;
+use crate::graphql::limits::Lines;
 use crate::graphql::schema;
 use crate::http::oauth::{OAuth, Providers};
 use crate::http::serve::{self, Bounds};
@@ -284,7 +284,7 @@ async fn serve(
         passwords,
         tokens,
         limits,
-        mutations: mutations(config.database_pool),
+        lines: Lines::new(config.database_pool),
         rights,
         recognised,
         progress,

@@ -11,13 +11,14 @@ use async_graphql::{Context, Error, ID, Result, ScalarType as _};
 use chrono::{DateTime, Utc};
 use orion_commands::{Action, Actor, Bus, Client, Envelope, Passwords, Refusal, UseCase, policy};
 use orion_projections::Progress;
+use orion_store::Position as LogPosition;
 use orion_store::seal::LogPublicKey;
-use orion_store::{Line, Position as LogPosition};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::error::{UserError, bad_input, coded, failure, internal};
 use super::found::Found;
+use super::limits::Lines;
 use super::plan::Plan;
 use super::reader::{Entity, Reader, RowKey};
 use super::scalars::{Position, uuid};
@@ -49,8 +50,8 @@ pub struct App {
     pub tokens: Arc<Tokens>,
     /// How often anybody may do what.
     pub limits: Arc<Limits>,
-    /// The mutations that are under way, and those that wait to be.
-    pub mutations: Line,
+    /// Who waits to be worked for.
+    pub lines: Lines,
     /// Who still has the rights that it came with.
     pub rights: Arc<Rights>,
     /// Who was recognised lately.

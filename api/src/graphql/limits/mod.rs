@@ -6,6 +6,7 @@
 
 mod assess;
 mod documents;
+mod lines;
 mod text;
 
 use std::panic::AssertUnwindSafe;
@@ -26,9 +27,9 @@ use async_graphql::{
 };
 use clap::ValueEnum;
 use orion_commands::{Action, Actor, policy};
-use orion_store::{Line, Overload};
 
 pub use self::assess::{Assessed, COST_MAX};
+pub use self::lines::{Lines, Preparation};
 use super::context::{App, Caller};
 use super::error::{coded, internal};
 use super::subscription::Run;
@@ -36,10 +37,6 @@ use crate::limits::{Account, Exceeded, Limit, network};
 
 /// When a client should try again for whom the server had too much to do.
 const OVERLOADED_FOR_MS: u64 = 1_000;
-
-/// How many mutations may be under way for each connection of a pool. They wait for the log and the tables most
-/// of the time; but when they have been done, what they show has to be read, and queries stand behind them.
-const MUTATIONS_PER_CONNECTION: usize = 8;
 
 const RETRY_AFTER_MS: &str = "retryAfterMs";
 
@@ -53,12 +50,6 @@ impl From<Exceeded> for Error {
     fn from(exceeded: Exceeded) -> Self {
         limited(exceeded.message(), exceeded.wait_ms())
     }
-}
-
-/// The line of mutations, with pools of so many connections.
-pub fn mutations(connections: u32) -> Line {
-    let connections = usize::try_from(connections).unwrap_or(usize::MAX);
-    Line::new(connections.saturating_mul(MUTATIONS_PER_CONNECTION), connections, "mutations")
 }
 
 /// The server has more to do than it can queue.
@@ -261,15 +252,12 @@ impl Extension for Guarded {
         next: NextExecute<'_>,
     ) -> Response {
         let kind = self.known.assessed.get().map(|assessed| assessed.kind);
+        if let Some(preparation) = ctx.data_opt::<Preparation>() {
+            preparation.end();
+        }
         // Held until all of the payload was read.
-        let _turn = match kind {
-            Some(OperationType::Mutation) => {
-                match ctx.data_unchecked::<App>().mutations.turn().await {
-                    Ok(turn) => Some(turn),
-                    Err(Overload) => return Response::from_errors(vec![at_no_place(overloaded())]),
-                }
-            }
-            Some(OperationType::Query | OperationType::Subscription) | None => None,
+        let Ok(_turn) = ctx.data_unchecked::<App>().lines.turn_of(kind).await else {
+            return Response::from_errors(vec![at_no_place(overloaded())]);
         };
         let answered =
             tokio::time::timeout(self.rules.timeout, next.run(ctx, operation_name)).await;
