@@ -4,8 +4,9 @@
 //!
 //! The argument is for how many seconds; 300 unless given. Each connection detects a trend, then lists the newest
 //! 100, and so on; whoever is refused asks at once again, and does not wait as it is told. A row tells of a tenth
-//! of the time, of the most memory that the server had at any second of it, and of how often it was not ready. The reference is the first
-//! row: 32 connections, which the server bears. Server, PostgreSQL and load share the machine.
+//! of the time, of the most memory that the server had at any second of it, and of how often it was not ready.
+//! The reference is the first row: 32 connections, which the server bears. Server, PostgreSQL and load share the
+//! machine.
 
 #![expect(clippy::unwrap_used, reason = "a bench that cannot run says so and ends")]
 
@@ -98,7 +99,7 @@ fn row(
         let calls = seen.calls.iter().filter(|call| within.contains(&call.at));
         calls.filter(|call| call.answer == wanted).map(|call| call.took).collect()
     };
-    let length = within.end - within.start;
+    let length = within.end.saturating_sub(within.start);
     let [accepted, refused] =
         [Answer::Accepted, Answer::Refused].map(|wanted| Load::of(calls(wanted), length));
     let looks = || seen.looks.iter().filter(|look| within.contains(&look.at));
@@ -151,7 +152,7 @@ async fn ask(mut connection: Connection, began: Instant, run_for: Duration) -> V
         }
         let answer = answer(&connection.ask(body.clone()).await);
         let at = began.elapsed();
-        calls.push(Call { at, took: at - before, answer });
+        calls.push(Call { at, took: at.saturating_sub(before), answer });
     }
     calls
 }

@@ -37,7 +37,7 @@ pub struct Kept {
 /// True where too many waited for a connection: nothing was asked of PostgreSQL.
 pub fn is_overload(error: &sqlx::Error) -> bool {
     let sqlx::Error::Io(error) = error else { return false };
-    error.get_ref().is_some_and(|error| error.is::<Overload>())
+    error.get_ref().and_then(|inner| inner.downcast_ref::<Overload>()).is_some()
 }
 
 /// A connection for one statement.
