@@ -12,6 +12,8 @@
 )]
 
 mod harness;
+#[path = "harness/memory.rs"]
+mod memory;
 
 use std::time::{Duration, Instant};
 
@@ -29,6 +31,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use self::harness::{Connection, Server};
+use self::memory::memory_kib;
 
 const SOCKETS: [usize; 2] = [1_000, 10_000];
 const SOCKETS_PER_SESSION: usize = 100;
@@ -82,13 +85,6 @@ async fn main() {
         ]);
     }
     report.finish();
-}
-
-/// What a process has in memory, in KiB.
-fn memory_kib(pid: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches("kB").trim().parse().unwrap()
 }
 
 /// The seconds that a process has used of the processors.

@@ -16,7 +16,7 @@ use orion_commands::{Actor, Bus, ServiceSecret};
 use orion_domain::values::{Role, SessionId, UserId};
 use orion_domain::{AggregateRoot as _, Session, User};
 use orion_projections::{READ_MODEL, Status};
-use orion_store::{Position, StoreError};
+use orion_store::{Position, StoreError, is_overload};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -167,12 +167,27 @@ pub enum AuthError {
     /// This address shows tokens too often.
     #[error("too many tokens from one address")]
     Exceeded(Exceeded),
+    /// Too many wait for a connection to look it up.
+    #[error("too many wait for a connection")]
+    Overloaded,
     /// The rights could not be looked up.
     #[error("looking up a session")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
     /// The log could not be read.
     #[error("looking up a session in the log")]
-    Store(#[from] StoreError),
+    Store(#[source] StoreError),
+}
+
+impl From<sqlx::Error> for AuthError {
+    fn from(error: sqlx::Error) -> Self {
+        if is_overload(&error) { Self::Overloaded } else { Self::Database(error) }
+    }
+}
+
+impl From<StoreError> for AuthError {
+    fn from(error: StoreError) -> Self {
+        if error.is_overload() { Self::Overloaded } else { Self::Store(error) }
+    }
 }
 
 impl From<Exceeded> for AuthError {
@@ -239,7 +254,9 @@ async fn in_tables(
     session_id: SessionId,
     position: Position,
 ) -> Result<Option<(String, bool, bool)>, sqlx::Error> {
-    sqlx::query_as(
+    let kept = app.reads.primary();
+    let mut connection = kept.take().await?;
+    let seen = sqlx::query_as(
         "SELECT u.role, u.is_active, s.revoked_at IS NULL
          FROM projection.sessions s JOIN orion.users u ON u.id = s.user_id
          WHERE s.id = $1 AND u.id = $2
@@ -249,8 +266,10 @@ async fn in_tables(
     .bind(id.0)
     .bind(READ_MODEL)
     .bind(position.0)
-    .fetch_optional(app.reads.primary().pool())
-    .await
+    .fetch_optional(&mut *connection)
+    .await?;
+    kept.give_back(connection);
+    Ok(seen)
 }
 
 /// Waits until a token has come to its end, if it has one.

@@ -30,6 +30,7 @@ use crate::auth::rights::Rights;
 use crate::auth::{TokenError, Tokens};
 use crate::config::{Config, ConfigError, Switch};
 use crate::graphql::context::App;
+use crate::graphql::limits::Lines;
 use crate::graphql::schema;
 use crate::http::oauth::{OAuth, Providers};
 use crate::http::serve::{self, Bounds};
@@ -249,7 +250,7 @@ async fn serve(
     let Opened { queries, bus, passwords, stop_tasks, .. } = opened;
     let mut tasks = JoinSet::new();
     let (progress, notified) =
-        start_tasks(&mut tasks, config, &bus, (mailer, webhooks), &stop_tasks);
+        start_tasks(&mut tasks, config, &bus.patient(), (mailer, webhooks), &stop_tasks);
 
     let log_keys = seals.public();
     tasks.spawn(run_sealer(bus.log().clone(), seals.key, seals.old, stop_tasks.clone()));
@@ -275,7 +276,7 @@ async fn serve(
     let sockets = Sockets::new(config.rate_limits == Switch::On, config.socket_ping, stop.clone());
 
     let tokens = Arc::new(tokens);
-    let reads = Reads::new(Kept::new(queries), replica);
+    let reads = Reads::new(Kept::new(queries, "queries"), replica);
     let recognised = Arc::default();
     let app = App {
         bus,
@@ -283,6 +284,7 @@ async fn serve(
         passwords,
         tokens,
         limits,
+        lines: Lines::new(config.database_pool),
         rights,
         recognised,
         progress,

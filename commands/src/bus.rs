@@ -37,6 +37,12 @@ impl Bus {
         Self { store: EventStore::new(log), turns: Turns::default() }
     }
 
+    /// The same bus for those who must not be sent away: what they have begun is to be ended, or they are few.
+    #[must_use]
+    pub fn patient(&self) -> Self {
+        Self { store: self.store.patient(), ..self.clone() }
+    }
+
     /// The log below.
     pub fn log(&self) -> &Log {
         self.store.log()
@@ -82,7 +88,7 @@ impl Bus {
             return answer_again(&known, input_hash);
         }
         let _turn = match use_case.contended() {
-            Some(id) => Some(self.turns.take(id).await),
+            Some(id) => Some(self.turns.take(id).await?),
             None => None,
         };
         for attempt in 1..=ATTEMPTS_MAX {

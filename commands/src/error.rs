@@ -49,18 +49,24 @@ pub enum CommandError {
     /// The actor's role does not do this.
     #[error("the role does not allow it")]
     Forbidden,
-    /// The log takes no more at the moment.
+    /// Too many wait for the same: a place in the queue of commits, a connection, or a core to hash a password.
     #[error("too many commands are waiting")]
     Overloaded,
     /// The log could not be read.
     #[error("reading the log")]
-    Store(#[from] StoreError),
+    Store(#[source] StoreError),
     /// The log could not be written.
     #[error("writing the log")]
     Append(#[source] AppendError),
     /// A password could not be hashed or compared.
     #[error("hashing a password")]
     Hash(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<StoreError> for CommandError {
+    fn from(error: StoreError) -> Self {
+        if error.is_overload() { Self::Overloaded } else { Self::Store(error) }
+    }
 }
 
 impl From<Refusal> for CommandError {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use metrics::histogram;
+use metrics::{counter, histogram};
 use orion_domain::values::Personal;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Semaphore;
@@ -18,8 +18,9 @@ const BYTES_MAX: usize = 72;
 /// The fewest characters of a new password.
 const CHARS_MIN: usize = 12;
 
-/// The most hashes that wait; more would be answered after everybody has given up.
-const WAITING_MAX: usize = 256;
+/// The most hashes for each core that are made or waited for. At the usual cost, a quarter of a second, the last
+/// of them takes 8 s; more would be answered after everybody has given up.
+const HASHES_PER_CORE: usize = 32;
 
 /// Passwords that are long enough and that everybody tries first; in lower case, without repeats
 /// and sequences, which [`is_common`] finds by itself.
@@ -101,6 +102,7 @@ fn is_common(raw: &str) -> bool {
 #[derive(Clone, Debug)]
 pub struct Passwords {
     cost: u32,
+    cores: usize,
     permits: Arc<Semaphore>,
     /// How many hashes are being made or waited for.
     waiting: Arc<AtomicUsize>,
@@ -117,6 +119,7 @@ impl Passwords {
             .map_err(|error| CommandError::Hash(error.into()))?;
         Ok(Self {
             cost,
+            cores,
             permits: Arc::new(Semaphore::new(cores)),
             waiting: Arc::default(),
             decoy: decoy.into(),
@@ -169,7 +172,8 @@ impl Passwords {
     ) -> Result<T, CommandError> {
         let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
         let one_less = OneLess(self.waiting.clone());
-        if waiting >= WAITING_MAX {
+        if waiting >= HASHES_PER_CORE * self.cores {
+            counter!("orion_overloaded_total", "of" => "passwords").increment(1);
             return Err(CommandError::Overloaded);
         }
         // The semaphore is never closed, and without it the work may as well go on.

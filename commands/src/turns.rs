@@ -6,8 +6,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use metrics::counter;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use uuid::Uuid;
+
+use crate::error::CommandError;
+
+/// How many commands on one aggregate may wait or be decided: at 5 ms each the last one waits for as long as
+/// one may wait for a connection.
+const COMMANDS_MAX: usize = 128;
 
 /// Gives out turns. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -21,14 +28,23 @@ pub(crate) struct Turn {
 }
 
 impl Turns {
-    /// Waits for one's turn on an aggregate.
-    pub async fn take(&self, id: Uuid) -> Turn {
-        let queue = {
+    /// Waits for one's turn on an aggregate, unless too many do.
+    pub async fn take(&self, id: Uuid) -> Result<Turn, CommandError> {
+        let (queue, commands) = {
             let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            queues.entry(id).or_default().clone()
+            let queue = queues.entry(id).or_default().clone();
+            // Each has a clone, and the map has one.
+            let commands = Arc::strong_count(&queue) - 1;
+            (queue, commands)
         };
-        let guard = queue.lock_owned().await;
-        Turn { turns: self.clone(), id, guard: Some(guard) }
+        if commands > COMMANDS_MAX {
+            counter!("orion_overloaded_total", "of" => "aggregate").increment(1);
+            return Err(CommandError::Overloaded);
+        }
+        // Whoever goes away before its turn leaves nothing behind, either.
+        let mut turn = Turn { turns: self.clone(), id, guard: None };
+        turn.guard = Some(queue.lock_owned().await);
+        Ok(turn)
     }
 }
 
@@ -54,7 +70,7 @@ mod tests {
         let tasks = (0..50).map(|_| {
             let (turns, inside) = (turns.clone(), inside.clone());
             tokio::spawn(async move {
-                let _turn = turns.take(Uuid::nil()).await;
+                let _turn = turns.take(Uuid::nil()).await.unwrap();
                 assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
                 tokio::task::yield_now().await;
                 inside.fetch_sub(1, Ordering::SeqCst);
@@ -63,6 +79,25 @@ mod tests {
         for task in tasks.collect::<Vec<_>>() {
             task.await.unwrap();
         }
+        assert!(turns.0.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_would_wait_too_long_is_refused_and_who_goes_away_makes_room() {
+        let turns = Turns::default();
+        let held = turns.take(Uuid::nil()).await.unwrap();
+        let mut waiting: Vec<_> =
+            (1..COMMANDS_MAX).map(|_| Box::pin(turns.take(Uuid::nil()))).collect();
+        for turn in &mut waiting {
+            assert!(futures::poll!(turn).is_pending());
+        }
+        let refused = turns.take(Uuid::nil()).await;
+        assert!(matches!(refused, Err(CommandError::Overloaded)));
+        turns.take(Uuid::max()).await.unwrap();
+        waiting.pop();
+        assert!(futures::poll!(Box::pin(turns.take(Uuid::nil()))).is_pending());
+        drop(held);
+        drop(waiting);
         assert!(turns.0.lock().unwrap().is_empty());
     }
 }

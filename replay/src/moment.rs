@@ -44,7 +44,7 @@ impl Moment {
                 }
                 Ok(position)
             }
-            Self::At(time) => match log::position_at(pool, time).await? {
+            Self::At(time) => match log::position_at(&mut *pool.acquire().await?, time).await? {
                 Position::START => Err(format!("nothing was recorded by {time}").into()),
                 position => Ok(position),
             },

@@ -1,5 +1,6 @@
 //! What can go wrong between Orion and PostgreSQL.
 
+use crate::kept::is_overload;
 use crate::vault::ReadError;
 
 /// A failure of the store, which is never the caller's.
@@ -78,6 +79,11 @@ impl StoreError {
             return None;
         };
         source.unknown_event()
+    }
+
+    /// True where too many waited for a connection: nothing was asked of PostgreSQL.
+    pub fn is_overload(&self) -> bool {
+        matches!(self, Self::Database { source, .. } if is_overload(source))
     }
 
     /// Wraps sqlx's error with what was being done.

@@ -15,7 +15,6 @@ use uuid::Uuid;
 
 use crate::commit::{AppendError, Commit};
 use crate::error::StoreError;
-use crate::kept::Kept;
 use crate::log::Log;
 use crate::vault::{KeyRing, Place, ReadError, SealingKey};
 
@@ -27,7 +26,6 @@ pub const SNAPSHOT_EVERY: i64 = 100;
 #[derive(Clone)]
 pub struct EventStore {
     log: Log,
-    kept: Kept,
     repository: std::sync::Arc<PostgresEventRepository>,
 }
 
@@ -74,13 +72,18 @@ impl EventStore {
     /// Works on a log.
     pub fn new(log: Log) -> Self {
         let repository = PostgresEventRepository::new(log.pool().clone());
-        let kept = Kept::new(log.pool().clone());
-        Self { log, kept, repository: std::sync::Arc::new(repository) }
+        Self { log, repository: std::sync::Arc::new(repository) }
     }
 
     /// The log below.
     pub fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// The same store for those who must not be sent away, see [`Kept::patient`](crate::Kept::patient).
+    #[must_use]
+    pub fn patient(&self) -> Self {
+        Self { log: self.log.patient(), ..self.clone() }
     }
 
     /// The state of an aggregate: its newest snapshot that still fits, and the events since.
@@ -104,7 +107,7 @@ impl EventStore {
         shape: Option<i32>,
     ) -> Result<(Option<StoredSnapshot>, Vec<SerializedEvent>), StoreError> {
         let database = StoreError::database("reading a stream");
-        let mut connection = self.kept.take().await.map_err(database)?;
+        let mut connection = self.log.kept().take().await.map_err(database)?;
         let rows: Vec<StreamRow> = sqlx::query_as(
             "WITH snapshot AS (
                  SELECT last_sequence, payload FROM snapshots
@@ -123,7 +126,7 @@ impl EventStore {
         .fetch_all(&mut *connection)
         .await
         .map_err(database)?;
-        self.kept.give_back(connection);
+        self.log.kept().give_back(connection);
         let mut snapshot = None;
         let mut events = Vec::with_capacity(rows.len());
         for StreamRow { sequence, event_type, event_version, payload: Json(payload) } in rows {

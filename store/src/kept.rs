@@ -1,33 +1,71 @@
 //! Connections that go from one statement to the next.
 //!
 //! The pool tries each connection that is given back, which takes as long as a small statement. Those that
-//! answered as they should need no trial, and wait here for the next who has a single statement.
+//! answered as they should need no trial, and wait here for the next.
+//!
+//! Who waits for one stands in line for a moment, and is refused then. That is no failure of PostgreSQL, which
+//! was not asked for anything; [`is_overload`] tells the two apart.
 
+use std::io;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, PgPool, Postgres};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::connect::{ACQUIRE_FOR, TRUST_FOR};
+use crate::line::{Line, Overload, Turn, WAIT_MAX};
 
 /// A pool, and connections of it that are kept out of it. Cheap to clone; all clones share them.
 #[derive(Clone, Debug)]
 pub struct Kept {
     pool: PgPool,
     idle: Arc<Idle>,
-    /// Who takes one waits in line here: one that is given back and kept does not come by the pool's line.
+    /// Who takes one waits here: one that is given back and kept does not come by the pool's line.
     turns: Arc<Semaphore>,
+    /// The lines before that. As many come out of the first as the pool has connections, and half as many out of
+    /// that of the patient, so that neither keeps the other from its turn.
+    line: Line,
+    patient: Line,
+    /// Waits for as long as the pool would.
+    is_patient: bool,
+}
+
+/// True where too many waited for a connection: nothing was asked of PostgreSQL.
+pub fn is_overload(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Io(error) = error else { return false };
+    error.get_ref().and_then(|inner| inner.downcast_ref::<Overload>()).is_some()
 }
 
 /// A connection for one statement.
 #[derive(Debug)]
 pub struct Taken {
     connection: PoolConnection<Postgres>,
-    _turn: OwnedSemaphorePermit,
+    turn: Turns,
+}
+
+/// A transaction, which is rolled back when it is dropped.
+#[derive(Debug)]
+pub struct Begun {
+    transaction: Transaction<'static, Postgres>,
+    _turn: Turns,
+}
+
+impl Deref for Begun {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.transaction
+    }
+}
+
+impl DerefMut for Begun {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.transaction
+    }
 }
 
 impl Deref for Taken {
@@ -42,6 +80,13 @@ impl DerefMut for Taken {
     fn deref_mut(&mut self) -> &mut PgConnection {
         &mut self.connection
     }
+}
+
+/// One's turn, and the place in front of it, which is kept meanwhile.
+#[derive(Debug)]
+struct Turns {
+    _turn: OwnedSemaphorePermit,
+    _place: Turn,
 }
 
 /// The connections, and since when each of them rests.
@@ -64,8 +109,9 @@ impl Drop for Idle {
 }
 
 impl Kept {
-    /// Keeps at most half of a pool's connections, until the pool is closed.
-    pub fn new(pool: PgPool) -> Self {
+    /// Keeps at most half of a pool's connections, until the pool is closed. Those who are refused are counted
+    /// by the purpose of the pool.
+    pub fn new(pool: PgPool, purpose: &'static str) -> Self {
         let idle: Arc<Idle> = Arc::default();
         let (closed, kept) = (pool.close_event(), Arc::downgrade(&idle));
         tokio::spawn(async move {
@@ -74,11 +120,21 @@ impl Kept {
                 idle.lock().clear();
             }
         });
-        let turns = Arc::new(Semaphore::new(size(&pool)));
-        Self { pool, idle, turns }
+        let size = size(&pool);
+        let turns = Arc::new(Semaphore::new(size));
+        let line = Line::new(size, size, purpose);
+        let patient = Line::new(size.div_ceil(2), size, purpose);
+        Self { pool, idle, turns, line, patient, is_patient: false }
     }
 
-    /// The pool, for what is more than a statement.
+    /// The same connections for those who must not be sent away: what they have begun is to be ended, or they
+    /// are few. While others wait, too, every third turn is theirs.
+    #[must_use]
+    pub fn patient(&self) -> Self {
+        Self { is_patient: true, ..self.clone() }
+    }
+
+    /// The pool, for what is no request's.
     pub fn pool(&self) -> &PgPool {
         &self.pool
     }
@@ -86,11 +142,9 @@ impl Kept {
     /// A connection for one statement; at most as many are taken at a time as the pool has.
     ///
     /// # Errors
-    /// When there is none in time.
+    /// When there is none in time: see [`is_overload`].
     pub async fn take(&self) -> Result<Taken, sqlx::Error> {
-        let turn = timeout(ACQUIRE_FOR, self.turns.clone().acquire_owned()).await;
-        // It is never closed.
-        let turn = turn.ok().and_then(Result::ok).ok_or(sqlx::Error::PoolTimedOut)?;
+        let turn = self.turn().await?;
         let newest = self.idle.lock().pop();
         // One that rested for longer the pool tries, now that it gets it back.
         let trusted = newest.filter(|(_, since)| since.elapsed() <= TRUST_FOR);
@@ -98,7 +152,33 @@ impl Kept {
             Some((connection, _)) => connection,
             None => self.pool.acquire().await?,
         };
-        Ok(Taken { connection, _turn: turn })
+        Ok(Taken { connection, turn })
+    }
+
+    /// A transaction, begun by this statement. It counts as a connection that is taken.
+    ///
+    /// # Errors
+    /// When there is no connection in time, see [`is_overload`], or the statement fails.
+    pub async fn begin(&self, statement: &'static str) -> Result<Begun, sqlx::Error> {
+        let Taken { connection, turn } = self.take().await?;
+        let transaction = Transaction::begin(connection, Some(statement.into())).await?;
+        Ok(Begun { transaction, _turn: turn })
+    }
+
+    async fn turn(&self) -> Result<Turns, sqlx::Error> {
+        let next = self.turns.clone().acquire_owned();
+        // The turns never end, so that there is none only when it was too late.
+        if self.is_patient {
+            let place = self.patient.turn_within(ACQUIRE_FOR).await;
+            let place = place.ok_or(sqlx::Error::PoolTimedOut)?;
+            let turn = timeout(ACQUIRE_FOR, next).await.ok().and_then(Result::ok);
+            return Ok(Turns { _place: place, _turn: turn.ok_or(sqlx::Error::PoolTimedOut)? });
+        }
+        let overload = |error| sqlx::Error::Io(io::Error::other(error));
+        let place = self.line.turn().await.map_err(overload)?;
+        let turn = timeout(WAIT_MAX, next).await.ok().and_then(Result::ok);
+        let turn = turn.ok_or_else(|| overload(self.line.refuse()))?;
+        Ok(Turns { _place: place, _turn: turn })
     }
 
     /// Gives a connection back whose statement succeeded; one that is dropped goes back to the pool.

@@ -15,6 +15,7 @@ mod event_store;
 mod kept;
 pub mod keys;
 pub mod leadership;
+mod line;
 pub mod locks;
 pub mod log;
 mod outdated;
@@ -39,8 +40,9 @@ pub use connect::{
 pub use database::{Access, Database, OpenDatabaseError, create_database, open_database};
 pub use error::{StoreError, blames_a_value};
 pub use event_store::{EventStore, Loaded, SNAPSHOT_EVERY};
-pub use kept::{Kept, Taken};
+pub use kept::{Begun, Kept, Taken, is_overload};
 pub use keys::{Keys, KeysError, MasterKeys, OpenError};
+pub use line::{Line, Overload, Turn};
 pub use log::Log;
 pub use outdated::Outdated;
 pub use page::LogReader;

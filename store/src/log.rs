@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgExecutor, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug_span, warn};
 use uuid::Uuid;
@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::append::Appender;
 use crate::commit::{AppendError, Appended, Commit, Receipt, ReceiptKey};
 use crate::error::StoreError;
+use crate::kept::Kept;
 use crate::keys::Keys;
 use crate::outdated::Outdated;
 use crate::record::{Fact, Position, RecordedEvent};
@@ -39,7 +40,7 @@ pub struct Resting {
 /// The append-only log of one database. Cheap to clone; all clones share one writer and one tail.
 #[derive(Clone, Debug)]
 pub struct Log {
-    pool: PgPool,
+    kept: Kept,
     keys: Keys,
     vault: Vault,
     appender: Appender,
@@ -61,7 +62,14 @@ impl Log {
         let tail = Tail::start(pool.clone(), stop.clone()).await?;
         tokio::spawn(stop.run_until_cancelled_owned(forget_erased(tail.clone(), vault.clone())));
         let appender = Appender::start(pool.clone(), keys.claims_fingerprint(), tail.clone());
-        Ok(Self { pool, keys, vault, appender, tail })
+        let kept = Kept::new(pool, "log");
+        Ok(Self { kept, keys, vault, appender, tail })
+    }
+
+    /// The same log for those who must not be sent away, see [`Kept::patient`].
+    #[must_use]
+    pub fn patient(&self) -> Self {
+        Self { kept: self.kept.patient(), ..self.clone() }
     }
 
     /// The keys that all servers of the database share.
@@ -74,7 +82,7 @@ impl Log {
     pub async fn claims_key_holds(&self) -> Result<bool, StoreError> {
         let known: Option<String> =
             sqlx::query_scalar("SELECT fingerprint FROM server_keys WHERE name = 'claims'")
-                .fetch_optional(&self.pool)
+                .fetch_optional(self.pool())
                 .await
                 .map_err(StoreError::database("reading the claims key"))?;
         Ok(known == Some(self.keys.claims_fingerprint()))
@@ -112,7 +120,7 @@ impl Log {
         )
         .bind(aggregate_type)
         .bind(user_id.to_string())
-        .fetch_all(&self.pool)
+        .fetch_all(self.pool())
         .await
         .map_err(StoreError::database("looking for what a user owns"))?;
         Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
@@ -129,15 +137,20 @@ impl Log {
         )
         .bind(aggregate_type)
         .bind(event_type)
-        .fetch_all(&self.pool)
+        .fetch_all(self.pool())
         .await
         .map_err(StoreError::database("looking for streams by their events"))?;
         Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
     }
 
-    /// The pool that the log works with.
+    /// The pool that the log works with, for what is no request's.
     pub fn pool(&self) -> &PgPool {
-        &self.pool
+        self.kept.pool()
+    }
+
+    /// Its connections for requests.
+    pub fn kept(&self) -> &Kept {
+        &self.kept
     }
 
     /// Writes a commit whole, or says why not. The answer comes when it is durable.
@@ -158,24 +171,28 @@ impl Log {
         after: Position,
         limit: i64,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
-        read(&self.pool, after, limit).await
+        read(self.pool(), after, limit).await
     }
 
     /// The newest position there is, asked of the database.
     pub async fn head(&self) -> Result<Position, StoreError> {
-        head(&self.pool).await
+        let database = StoreError::database("reading the head of the log");
+        head(&mut *self.kept.take().await.map_err(database)?).await
     }
 
     /// The answer that a command got, if it was answered before.
     pub async fn receipt(&self, key: &ReceiptKey) -> Result<Option<Receipt>, StoreError> {
+        let database = StoreError::database("looking up a receipt");
+        let mut connection = self.kept.take().await.map_err(database)?;
         let row: Option<(Vec<u8>, i64, String)> = sqlx::query_as(
             "SELECT input_hash, position, ids::text FROM receipts WHERE actor = $1 AND command_id = $2",
         )
         .bind(&key.actor)
         .bind(key.command_id)
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *connection)
         .await
-        .map_err(StoreError::database("looking up a receipt"))?;
+        .map_err(database)?;
+        self.kept.give_back(connection);
         Ok(row.map(|(input_hash, position, ids)| Receipt {
             input_hash,
             position: Position(position),
@@ -190,24 +207,30 @@ impl Log {
         aggregate_id: Uuid,
         until: Position,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
-        stream(&self.pool, aggregate_type, aggregate_id, until).await
+        let database = StoreError::database("reading a stream");
+        let mut connection = self.kept.take().await.map_err(database)?;
+        stream(&mut *connection, aggregate_type, aggregate_id, until).await
     }
 
     /// The newest event that was recorded at a time or before it.
     pub async fn position_at(&self, time: DateTime<Utc>) -> Result<Position, StoreError> {
-        position_at(&self.pool, time).await
+        let database = StoreError::database("searching the log by time");
+        position_at(&mut *self.kept.take().await.map_err(database)?, time).await
     }
 
     /// Who holds a unique value. Personal values must be hashed by the caller.
     pub async fn holder(&self, namespace: &str, value: &str) -> Result<Option<Uuid>, StoreError> {
+        let database = StoreError::database("looking up a claim");
+        let mut connection = self.kept.take().await.map_err(database)?;
         let holder: Option<String> = sqlx::query_scalar(
             "SELECT aggregate_id FROM claims WHERE namespace = $1 AND value = $2",
         )
         .bind(namespace)
         .bind(value)
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *connection)
         .await
-        .map_err(StoreError::database("looking up a claim"))?;
+        .map_err(database)?;
+        self.kept.give_back(connection);
         Ok(holder.and_then(|id| id.parse().ok()))
     }
 
@@ -232,7 +255,7 @@ impl Log {
         .bind(event_types)
         .bind(age.as_secs_f64())
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(&self.pool)
+        .fetch_all(self.pool())
         .await
         .map_err(StoreError::database("looking for resting streams"))?;
         let resting = |(id, position, version): (String, i64, i64)| {
@@ -274,18 +297,18 @@ async fn forget_erased(tail: Tail, vault: Vault) {
     }
 }
 
-/// The newest position of the log behind a pool.
-pub async fn head(pool: &PgPool) -> Result<Position, StoreError> {
+/// The newest position of the log behind a connection or a pool.
+pub async fn head(executor: impl PgExecutor<'_>) -> Result<Position, StoreError> {
     sqlx::query_scalar("SELECT coalesce(max(position), 0) FROM events")
-        .fetch_one(pool)
+        .fetch_one(executor)
         .await
         .map(Position)
         .map_err(StoreError::database("reading the head of the log"))
 }
 
-/// The events of one stream of the log behind a pool, up to a position, in order.
+/// The events of one stream of the log behind a connection or a pool, up to a position, in order.
 pub async fn stream(
-    pool: &PgPool,
+    executor: impl PgExecutor<'_>,
     aggregate_type: &str,
     aggregate_id: Uuid,
     until: Position,
@@ -297,25 +320,28 @@ pub async fn stream(
     .bind(aggregate_type)
     .bind(aggregate_id.to_string())
     .bind(until.0)
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await
     .map_err(StoreError::database("reading a stream"))?;
     rows.into_iter().map(EventRow::into_event).collect()
 }
 
-/// The newest event of the log behind a pool that was recorded at a time or before it;
+/// The newest event of the log behind a connection that was recorded at a time or before it;
 /// [`Position::START`] if there is none.
 ///
 /// Times never run backwards along the positions, so that a search by halves finds it.
-pub async fn position_at(pool: &PgPool, time: DateTime<Utc>) -> Result<Position, StoreError> {
-    let (mut before, mut after) = (0, head(pool).await?.0 + 1);
+pub async fn position_at(
+    connection: &mut PgConnection,
+    time: DateTime<Utc>,
+) -> Result<Position, StoreError> {
+    let (mut before, mut after) = (0, head(&mut *connection).await?.0 + 1);
     while after - before > 1 {
         let middle = before + (after - before) / 2;
         let is_by_then: bool =
             sqlx::query_scalar("SELECT recorded_at <= $2 FROM events WHERE position = $1")
                 .bind(middle)
                 .bind(time)
-                .fetch_one(pool)
+                .fetch_one(&mut *connection)
                 .await
                 .map_err(StoreError::database("searching the log by time"))?;
         if is_by_then { before = middle } else { after = middle }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use orion_domain::Event;
-use sqlx::{PgPool, Postgres, QueryBuilder};
+use sqlx::{PgExecutor, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use crate::error::StoreError;
@@ -98,24 +98,25 @@ impl Log {
         is_from_end: bool,
         limit: i64,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
-        select(self.pool(), selection, after, before, is_from_end, limit).await
+        let database = StoreError::database("searching the log");
+        let mut connection = self.kept().take().await.map_err(database)?;
+        select(&mut *connection, selection, after, before, is_from_end, limit).await
     }
 
     /// How many events of the whole log are wanted.
     pub async fn count(&self, selection: &Selection) -> Result<i64, StoreError> {
         let mut sql = QueryBuilder::new("SELECT count(*) FROM events WHERE true");
         selection.push(&mut sql);
-        sql.build_query_scalar()
-            .fetch_one(self.pool())
-            .await
-            .map_err(StoreError::database("counting in the log"))
+        let database = StoreError::database("counting in the log");
+        let mut connection = self.kept().take().await.map_err(database)?;
+        sql.build_query_scalar().fetch_one(&mut *connection).await.map_err(database)
     }
 }
 
-/// The wanted events of the log behind a pool between two positions, both left out, in order: the
+/// The wanted events of the log behind a connection or a pool between two positions, both left out, in order: the
 /// first `limit` of them, or the last.
 pub async fn select(
-    pool: &PgPool,
+    executor: impl PgExecutor<'_>,
     selection: &Selection,
     after: Option<Position>,
     before: Option<Position>,
@@ -134,7 +135,7 @@ pub async fn select(
     sql.push(format!(" ORDER BY position {direction} LIMIT ")).push_bind(limit);
     let rows: Vec<EventRow> = sql
         .build_query_as()
-        .fetch_all(pool)
+        .fetch_all(executor)
         .await
         .map_err(StoreError::database("searching the log"))?;
     let mut events = rows.into_iter().map(EventRow::into_event).collect::<Result<Vec<_>, _>>()?;

@@ -48,12 +48,15 @@ async fn in_tables(
            AND (SELECT position FROM projection.checkpoints WHERE name = $2) >= $3",
         ServiceTokenRow::NAME
     );
+    let kept = app.reads.primary();
+    let mut connection = kept.take().await?;
     let found: Option<Json<ServiceTokenRow>> = sqlx::query_scalar(&statement)
         .bind(id)
         .bind(READ_MODEL)
         .bind(position.0)
-        .fetch_optional(app.reads.primary().pool())
+        .fetch_optional(&mut *connection)
         .await?;
+    kept.give_back(connection);
     Ok(found.map(|Json(row)| Credential {
         token_hash: row.token_hash,
         scopes: row.scopes,

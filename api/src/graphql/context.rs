@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::error::{UserError, bad_input, coded, failure, internal, not_reached};
 use super::found::Found;
+use super::limits::Lines;
 use super::plan::Plan;
 use super::reader::{Entity, Reader, RowKey};
 use super::scalars::{Position, uuid};
@@ -49,6 +50,8 @@ pub struct App {
     pub tokens: Arc<Tokens>,
     /// How often anybody may do what.
     pub limits: Arc<Limits>,
+    /// Who waits to be worked for.
+    pub lines: Lines,
     /// Who still has the rights that it came with.
     pub rights: Arc<Rights>,
     /// Who was recognised lately.
@@ -62,6 +65,12 @@ pub struct App {
 }
 
 impl App {
+    /// The same for those who must not be sent away: what they have begun is to be ended, or they are few.
+    #[must_use]
+    pub fn patient(&self) -> Self {
+        Self { bus: self.bus.patient(), reads: self.reads.patient(), ..self.clone() }
+    }
+
     /// Waits until queries show what is in the log up to here; false when they do not in time.
     pub async fn shows(&self, position: LogPosition) -> bool {
         self.progress.reached(position, PROJECTED_WITHIN).await

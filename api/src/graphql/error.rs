@@ -12,6 +12,7 @@ use async_graphql::{
 };
 use orion_commands::{CommandError, Refusal};
 use orion_domain::Rejection;
+use orion_store::is_overload;
 use tracing::error;
 use uuid::Uuid;
 
@@ -62,10 +63,16 @@ pub fn coded(message: impl Into<String>, code: &'static str) -> Error {
     Error::new(message).extend_with(|_, extensions| extensions.set("code", code))
 }
 
-/// A failure of ours: logged once with all its causes; the client gets an id to ask about it.
+/// A failure of ours: logged once with all its causes; the client gets an id to ask about it. Where only too
+/// much is asked, of PostgreSQL or of us, the client is told so.
 pub fn internal(failure: impl std::error::Error + 'static) -> Error {
-    if is_cancelled(&failure) {
-        return coded("the operation took too long, and was cancelled", "TIMEOUT");
+    if let Some(error) = of_database(&failure) {
+        if is_overload(error) {
+            return overloaded();
+        }
+        if is_cancelled(error) {
+            return coded("the operation took too long, and was cancelled", "TIMEOUT");
+        }
     }
     if is_behind(&failure) {
         return not_reached();
@@ -91,13 +98,18 @@ fn is_behind(failure: &(dyn std::error::Error + 'static)) -> bool {
         || failure.source().is_some_and(is_behind)
 }
 
+/// What sqlx says, if it is a cause of the failure.
+fn of_database<'f>(failure: &'f (dyn std::error::Error + 'static)) -> Option<&'f sqlx::Error> {
+    let shared = failure.downcast_ref::<Arc<sqlx::Error>>().map(Arc::as_ref);
+    let own = failure.downcast_ref::<sqlx::Error>().or(shared);
+    own.or_else(|| of_database(failure.source()?))
+}
+
 /// True when PostgreSQL has cancelled a statement that took too long: it may be faster than whoever
 /// watches over the whole operation.
-fn is_cancelled(failure: &(dyn std::error::Error + 'static)) -> bool {
-    let shared = failure.downcast_ref::<Arc<sqlx::Error>>().map(Arc::as_ref);
-    let database = failure.downcast_ref::<sqlx::Error>().or(shared);
-    let code = database.and_then(|error| error.as_database_error()?.code());
-    code.is_some_and(|code| code == "57014") || failure.source().is_some_and(is_cancelled)
+fn is_cancelled(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| code == "57014")
 }
 
 /// What a command's failure is to the client; a refusal is handed back as data.

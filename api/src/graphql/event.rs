@@ -189,7 +189,7 @@ impl EventQuery {
         // In this order: what is sealed is in the log.
         let app = ctx.app();
         let log = app.bus.log();
-        let seal = newest_seal_by(log.pool(), &app.log_keys).await.map_err(internal)?;
+        let seal = newest_seal_by(log.kept(), &app.log_keys).await.map_err(internal)?;
         let head = log.head().await.map_err(internal)?;
         let projections = [(READ_MODEL, &app.progress), (NOTIFICATIONS, &app.notified)];
         let status = |(name, progress): (&'static str, &Progress)| {

@@ -110,9 +110,9 @@ pub fn request_of(request: Request, caller: Caller) -> Request {
     request.data(caller)
 }
 
-/// Loads rows for one caller in a snapshot of their own.
+/// Loads rows for one caller in a snapshot of their own, which is not refused.
 pub fn loader(app: &App, caller: &Caller) -> DataLoader<Reader> {
-    loader_in(&Snapshot::new(app.reads.clone()), caller.actor)
+    loader_in(&Snapshot::new(app.reads.patient()), caller.actor)
 }
 
 /// Loads rows for one caller in a snapshot. It caches nothing, so that nothing stale is served.

@@ -12,10 +12,10 @@ use async_graphql::parser::types::OperationType;
 use async_graphql::{Request, Response, ServerResult, Value, async_trait};
 use metrics::counter;
 use orion_projections::{NOTIFICATIONS, READ_MODEL};
-use orion_store::{Kept, Position};
+use orion_store::{Begun as Transaction, Kept, Position};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{Decode, Execute as _, Postgres, QueryBuilder, Row as _, Transaction, Type};
+use sqlx::{Decode, Execute as _, Postgres, QueryBuilder, Row as _, Type};
 use tokio::sync::{Mutex, OnceCell};
 use tracing::debug;
 
@@ -44,6 +44,8 @@ pub struct Snapshot {
     replica: OnceCell<Option<Replica>>,
     /// The replica has failed, and the primary is read.
     is_turned: AtomicBool,
+    /// It must not be refused: what it shows was done, or was promised.
+    is_patient: AtomicBool,
     open: Mutex<Open>,
     position: SyncMutex<Option<Position>>,
     /// What it has to show.
@@ -61,7 +63,7 @@ pub struct Behind {
 /// What goes on in a snapshot.
 #[derive(Debug, Default)]
 struct Open {
-    transaction: Option<Transaction<'static, Postgres>>,
+    transaction: Option<Transaction>,
     /// Something of it was shown.
     is_shown: bool,
 }
@@ -99,6 +101,7 @@ impl Snapshot {
             reads,
             replica: OnceCell::new(),
             is_turned: AtomicBool::new(false),
+            is_patient: AtomicBool::new(false),
             open: Mutex::default(),
             position: SyncMutex::default(),
             promised: SyncMutex::default(),
@@ -109,6 +112,19 @@ impl Snapshot {
     pub fn promise(&self, shown: Extent) {
         let mut promised = self.promised();
         *promised = promised.with(shown);
+    }
+
+    /// From now on it waits for a connection as long as the pool does, however many wait for one. A query is
+    /// refused then, which costs nobody anything; a mutation that was done is not to look as if it were not,
+    /// and a subscription is not to end.
+    pub fn be_patient(&self) {
+        self.is_patient.store(true, Ordering::Relaxed);
+    }
+
+    /// The primary's connections.
+    fn primary(&self) -> Kept {
+        let primary = self.reads.primary();
+        if self.is_patient.load(Ordering::Relaxed) { primary.patient() } else { primary.clone() }
     }
 
     /// Lets a query read the replica, if that shows all this now or in a moment. The first field decides
@@ -147,7 +163,7 @@ impl Snapshot {
                 rows => return rows,
             }
         }
-        self.rows_from(self.reads.primary(), &mut open, statement.last()).await
+        self.rows_from(&self.primary(), &mut open, statement.last()).await
     }
 
     async fn rows_from(
@@ -178,7 +194,7 @@ impl Snapshot {
                 row => return row,
             }
         }
-        self.only_from(self.reads.primary(), statement.last()).await
+        self.only_from(&self.primary(), statement.last()).await
     }
 
     async fn only_from(&self, pool: &Kept, statement: Run<'_>) -> Result<PgRow, sqlx::Error> {
@@ -220,8 +236,8 @@ impl Snapshot {
         self.rows(sql).await?.first().ok_or(sqlx::Error::RowNotFound)?.try_get(0)
     }
 
-    async fn take(&self, pool: &Kept) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        let mut transaction = pool.pool().begin_with(BEGIN).await?;
+    async fn take(&self, pool: &Kept) -> Result<Transaction, sqlx::Error> {
+        let mut transaction = pool.begin(BEGIN).await?;
         let (tables, notifications): (Option<i64>, Option<i64>) = sqlx::query_as(
             "SELECT max(position) FILTER (WHERE name = $1), max(position) FILTER (WHERE name = $2)
              FROM projection.checkpoints",
@@ -245,10 +261,7 @@ impl Snapshot {
         Ok(self.taken_at().unwrap_or(Position::START))
     }
 
-    async fn take_anywhere(
-        &self,
-        is_shown: bool,
-    ) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    async fn take_anywhere(&self, is_shown: bool) -> Result<Transaction, sqlx::Error> {
         if let Some(replica) = self.replica().await {
             if is_shown {
                 return Err(no_other_state());
@@ -258,7 +271,7 @@ impl Snapshot {
                 transaction => return transaction,
             }
         }
-        self.take(self.reads.primary()).await
+        self.take(&self.primary()).await
     }
 
     /// The position that the tables have in it, if it was taken.
@@ -371,9 +384,15 @@ impl Extension for OfOperation {
         operation_name: Option<&str>,
         next: NextExecute<'_>,
     ) -> Response {
-        let response = next.run(ctx, operation_name).await;
-        let Some(Began { snapshot, position }) = self.0.get() else { return response };
         let kind = ctx.data_opt::<Assessed>().map(|assessed| assessed.kind);
+        let Some(Began { snapshot, position }) = self.0.get() else {
+            return next.run(ctx, operation_name).await;
+        };
+        match kind {
+            Some(OperationType::Mutation | OperationType::Subscription) => snapshot.be_patient(),
+            Some(OperationType::Query) | None => {}
+        }
+        let response = next.run(ctx, operation_name).await;
         let position = match kind {
             Some(OperationType::Subscription) => {
                 // The next event is read as the tables are then.

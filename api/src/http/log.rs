@@ -22,7 +22,7 @@ pub async fn key(State(shared): State<Shared>) -> impl IntoResponse {
 /// The newest checkpoint that this server vouches for; 404 before the first one.
 pub async fn checkpoint(State(shared): State<Shared>) -> Response {
     let App { bus, log_keys, .. } = &shared.app;
-    let (status, text) = match newest_seal_by(bus.log().pool(), log_keys).await {
+    let (status, text) = match newest_seal_by(bus.log().kept(), log_keys).await {
         Ok(Some(seal)) => (StatusCode::OK, seal.checkpoint),
         Ok(None) => {
             (StatusCode::NOT_FOUND, "nothing is sealed with a key of this server\n".to_owned())

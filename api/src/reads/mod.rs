@@ -49,6 +49,12 @@ impl Reads {
         Self { primary, replica }
     }
 
+    /// The same for those who must not be sent away: what they have begun is to be ended, or they are few.
+    #[must_use]
+    pub fn patient(&self) -> Self {
+        Self { primary: self.primary.patient(), replica: self.replica.clone() }
+    }
+
     /// The primary's.
     pub fn primary(&self) -> &Kept {
         &self.primary

@@ -125,7 +125,7 @@ impl Replica {
     pub fn new(url: &str, connections: u32, query_within: Duration) -> Result<Self, ConnectError> {
         let seen = Seen { standing: Standing::Unreachable, extent: Extent::default() };
         Ok(Self(Arc::new(Watched {
-            pool: Kept::new(connect_to_replica(url, connections, query_within)?),
+            pool: Kept::new(connect_to_replica(url, connections, query_within)?, "replica"),
             seen: watch::Sender::new(seen),
             missed: Mutex::default(),
             waiting: AtomicUsize::new(0),

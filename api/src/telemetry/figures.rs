@@ -38,7 +38,7 @@ pub enum Kind {
 }
 
 /// Every figure with its kind and meaning. Names are for ever: dashboards and alerts know them.
-pub const FIGURES: [(&str, Kind, &str); 45] = [
+pub const FIGURES: [(&str, Kind, &str); 46] = [
     ("orion_build_info", Kind::Gauge, "1, with the version of the program"),
     ("orion_http_requests_total", Kind::Counter, "Answered requests by method, route and status"),
     ("orion_http_request_duration_seconds", Kind::Seconds, "Time to the head of the answer"),
@@ -51,6 +51,7 @@ pub const FIGURES: [(&str, Kind, &str); 45] = [
     ("orion_subscription_messages_total", Kind::Counter, "Messages of subscriptions"),
     ("orion_tail_reads_total", Kind::Counter, "Reads of followers by reader and source"),
     ("orion_rate_limited_total", Kind::Counter, "Refusals because a budget was used up"),
+    ("orion_overloaded_total", Kind::Counter, "Refusals because too many waited for the same"),
     ("orion_commands_total", Kind::Counter, "Commands by code"),
     ("orion_appends_total", Kind::Counter, "Commits by what became of them"),
     ("orion_append_duration_seconds", Kind::Seconds, "Time of one commit until it is durable"),

@@ -9,7 +9,7 @@ use async_graphql::{Request, Variables};
 use orion_api::auth::Tokens;
 use orion_api::auth::rights::Rights;
 use orion_api::graphql::context::{App, Caller};
-use orion_api::graphql::limits::{Introspection, Rules};
+use orion_api::graphql::limits::{Introspection, Lines, Rules};
 use orion_api::graphql::{OrionSchema, request_of, schema};
 use orion_api::limits::Limits;
 use orion_api::reads::Reads;
@@ -49,11 +49,13 @@ impl InProcess {
             passwords: Passwords::new(4).unwrap(),
             tokens: Arc::new(Tokens::new(&[7; 32], &[]).unwrap()),
             limits: Arc::new(Limits::new(false)),
+            lines: Lines::new(16),
             rights,
             recognised: Arc::default(),
             progress,
             notified,
-            reads: Reads::new(Kept::new(queries), None),
+            // However busy the machine is: nobody is to be refused here.
+            reads: Reads::new(Kept::new(queries, "queries"), None).patient(),
         };
         let rules =
             Rules { timeout: TIMEOUT, introspection: Introspection::On, suggestions: false };

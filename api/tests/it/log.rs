@@ -30,6 +30,17 @@ impl Records {
         orion_store::log::head(&self.pool).await.unwrap().0
     }
 
+    /// How many statements of the server wait for a lock.
+    pub async fn waiting(&self) -> i64 {
+        sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+             AND application_name = 'orion' AND wait_event_type = 'Lock'",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .unwrap()
+    }
+
     /// Waits until a reactor has done everything that is in the log.
     pub async fn reacted(&self, reactor: &str) {
         eventually("the reactor is done", async || {

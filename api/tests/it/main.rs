@@ -35,6 +35,7 @@ mod oauth;
 mod oauth_refusals;
 mod orders;
 mod over_http;
+mod overload;
 mod paging;
 mod people;
 mod property;

@@ -185,9 +185,13 @@ async fn who_does_not_read_holds_nothing_that_others_wait_for() {
     }
     let records = Records::of(&database.url).await;
     eventually("all that was begun is finished", async || {
-        // Nobody else is hindered.
-        let answer = timeout(SOON, ada.query("{ trends { nodes { topic } } }", json!({}))).await;
-        assert_eq!(answer.expect("an answer")["trends"]["nodes"][0]["topic"], "a topic");
+        // Nobody else is hindered, but for the moment in which all of them are worked out.
+        let answer = timeout(SOON, ada.ask("{ trends { nodes { topic } } }", json!({}))).await;
+        let answer = answer.expect("an answer");
+        if answer.code() == Some("RATE_LIMITED") {
+            return None;
+        }
+        assert_eq!(answer.data()["trends"]["nodes"][0]["topic"], "a topic");
         let open: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM pg_stat_activity
              WHERE datname = current_database() AND state LIKE 'idle in transaction%'",
@@ -198,13 +202,17 @@ async fn who_does_not_read_holds_nothing_that_others_wait_for() {
         (open == 0).then_some(())
     })
     .await;
-    let mut answered = 0;
-    while answered < QUERIES {
+    let (mut answered, mut refused) = (0, 0);
+    while answered + refused < QUERIES {
         let message = socket.receive().await.expect("an answer");
-        if message["type"] == "next" {
+        if message.to_string().contains("RATE_LIMITED") {
+            refused += 1;
+        } else if message["type"] == "next" {
             let script = message["payload"]["data"]["e"]["scriptBody"].as_str();
             assert_eq!(script.map(str::len), Some(190_000));
             answered += 1;
         }
     }
+    // As many as there are connections are answered at least, however busy the machine is.
+    assert!(answered >= 4, "{answered}");
 }

@@ -69,7 +69,10 @@ impl Appender {
         let waiting = Waiting { commit, since, span: Span::current(), reply };
         let result = match self.queue.try_send(waiting) {
             Ok(()) => answer.await.unwrap_or(Err(AppendError::Unavailable(None))),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(AppendError::Overloaded),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                counter!("orion_overloaded_total", "of" => "appends").increment(1);
+                Err(AppendError::Overloaded)
+            }
             Err(mpsc::error::TrySendError::Closed(_)) => Err(AppendError::Unavailable(None)),
         };
         histogram!("orion_append_duration_seconds").record(since.elapsed());

@@ -6,6 +6,7 @@ use sqlx::{PgConnection, PgExecutor, PgPool};
 
 use super::checkpoint::{Checkpoint, CheckpointError, LogPublicKey};
 use crate::error::StoreError;
+use crate::kept::Kept;
 use crate::record::Position;
 
 /// How many seals are read at a time, where it is not known how many there are.
@@ -112,17 +113,19 @@ pub async fn newest_seal(pool: &PgPool) -> Result<Option<NewestSeal>, StoreError
 /// The newest seal that one of these keys has signed, which can be handed out; `None` where none of the newest
 /// thousand is: whoever asks is nobody in particular, and must not have all of them read.
 pub async fn newest_seal_by(
-    pool: &PgPool,
+    kept: &Kept,
     keys: &[LogPublicKey],
 ) -> Result<Option<NewestSeal>, StoreError> {
+    let database = StoreError::database("reading the newest seals");
+    let mut connection = kept.take().await.map_err(database)?;
     // The first one will do, but for a forged one.
     for limit in [1, READ_MAX] {
         let seals: Vec<Seal> =
             sqlx::query_as("SELECT size, root, checkpoint FROM seals ORDER BY size DESC LIMIT $1")
                 .bind(limit)
-                .fetch_all(pool)
+                .fetch_all(&mut *connection)
                 .await
-                .map_err(StoreError::database("reading the newest seals"))?;
+                .map_err(database)?;
         if let Some(seal) = seals.into_iter().find(|seal| seal.open(keys).is_ok()) {
             return Ok(Some(seal.into()));
         }

@@ -88,7 +88,7 @@ impl AccountMutation {
         app.limits.refresh(ctx.caller().address, refresh.session_id())?;
         let outcome = ctx.run(&ctx.envelope(), &refresh).await?;
         let session_id = refresh.session_id().0;
-        let session = app.bus.store().load::<SessionAggregate>(session_id).await;
+        let session = app.bus.patient().store().load::<SessionAggregate>(session_id).await;
         match session.map_err(internal)?.aggregate.owner() {
             Some(user_id) => AuthPayload::of(app, outcome, user_id, &refresh.session()).await,
             None => Ok(AuthPayload::without_tokens(outcome)),

@@ -56,7 +56,9 @@ impl AuthPayload {
         if !outcome.errors.is_empty() {
             return Ok(Self::without_tokens(outcome));
         }
-        let user = app.bus.store().load::<UserAggregate>(id.0).await.map_err(internal)?;
+        // The session has begun by now.
+        let store = app.bus.patient().store().clone();
+        let user = store.load::<UserAggregate>(id.0).await.map_err(internal)?;
         let Some(role) = user.aggregate.active_role() else {
             let errors = vec![Refusal::from(UserRejection::Inactive).into()];
             return Ok(Self::without_tokens(Outcome { errors, ..outcome }));

@@ -6,6 +6,7 @@
 
 mod assess;
 mod documents;
+mod lines;
 mod text;
 
 use std::panic::AssertUnwindSafe;
@@ -28,12 +29,13 @@ use clap::ValueEnum;
 use orion_commands::{Action, Actor, policy};
 
 pub use self::assess::{Assessed, COST_MAX};
+pub use self::lines::{Lines, Preparation};
 use super::context::{App, Caller};
 use super::error::{coded, internal};
 use super::subscription::Run;
 use crate::limits::{Account, Exceeded, Limit, network};
 
-/// When a client should try again that found the queue of commands full.
+/// When a client should try again for whom the server had too much to do.
 const OVERLOADED_FOR_MS: u64 = 1_000;
 
 const RETRY_AFTER_MS: &str = "retryAfterMs";
@@ -249,12 +251,17 @@ impl Extension for Guarded {
         operation_name: Option<&str>,
         next: NextExecute<'_>,
     ) -> Response {
+        let kind = self.known.assessed.get().map(|assessed| assessed.kind);
+        if let Some(preparation) = ctx.data_opt::<Preparation>() {
+            preparation.end();
+        }
+        // Held until all of the payload was read.
+        let Ok(_turn) = ctx.data_unchecked::<App>().lines.turn_of(kind).await else {
+            return Response::from_errors(vec![at_no_place(overloaded())]);
+        };
         let answered =
             tokio::time::timeout(self.rules.timeout, next.run(ctx, operation_name)).await;
-        answered.unwrap_or_else(|_| {
-            let kind = self.known.assessed.get().map(|assessed| assessed.kind);
-            Response::from_errors(vec![overdue(kind, self.rules.timeout)])
-        })
+        answered.unwrap_or_else(|_| Response::from_errors(vec![overdue(kind, self.rules.timeout)]))
     }
 
     async fn resolve(

@@ -6,8 +6,7 @@ use async_stream::try_stream;
 use orion_commands::Action;
 use orion_domain::notification::EVENT_TYPES;
 use orion_domain::values::UserId;
-use orion_store::Position as LogPosition;
-use sqlx::PgPool;
+use orion_store::{Kept, Position as LogPosition};
 
 use super::{COLUMNS, Notification, NotificationRow};
 use crate::graphql::context::ContextExt as _;
@@ -22,7 +21,7 @@ pub async fn received<'a>(
     after: Option<Position>,
 ) -> Result<impl Stream<Item = Result<Notification>> + 'a> {
     let actor = ctx.allow(Action::Read)?;
-    let pool = ctx.app().reads.primary().pool().clone();
+    let reads = ctx.app().reads.patient();
     let mut follower = Follower::start(ctx, after).await?;
     Ok(try_stream! {
         loop {
@@ -41,7 +40,7 @@ pub async fn received<'a>(
             follower.notified(LogPosition(*last)).await?;
             // What it is about can be read as well.
             follower.projected(LogPosition(*last)).await?;
-            let rows = pushed(&pool, user_id, &positions).await.map_err(internal)?;
+            let rows = pushed(reads.primary(), user_id, &positions).await.map_err(internal)?;
             for row in rows {
                 let position = LogPosition(row.position);
                 if let Some(notification) = Notification::of(row) {
@@ -54,7 +53,7 @@ pub async fn received<'a>(
 }
 
 async fn pushed(
-    pool: &PgPool,
+    kept: &Kept,
     user_id: UserId,
     positions: &[i64],
 ) -> Result<Vec<NotificationRow>, sqlx::Error> {
@@ -62,5 +61,9 @@ async fn pushed(
         "SELECT {COLUMNS} FROM projection.notifications
          WHERE user_id = $1 AND position = ANY ($2) AND real_time ORDER BY position"
     );
-    sqlx::query_as(&sql).bind(user_id.0).bind(positions).fetch_all(pool).await
+    let mut connection = kept.take().await?;
+    let rows =
+        sqlx::query_as(&sql).bind(user_id.0).bind(positions).fetch_all(&mut *connection).await?;
+    kept.give_back(connection);
+    Ok(rows)
 }

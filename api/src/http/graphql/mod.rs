@@ -13,6 +13,7 @@ use axum::http::header::{ALLOW, RETRY_AFTER, UPGRADE};
 use axum::http::{HeaderValue, Method, StatusCode, request::Parts};
 use axum::response::IntoResponse as _;
 use futures::stream;
+use orion_store::Overload;
 
 pub(super) use self::answer::Answer;
 use self::negotiate::{Accepted, Media};
@@ -25,7 +26,7 @@ use crate::auth::AuthError;
 use crate::graphql::began::Began;
 use crate::graphql::context::Caller;
 use crate::graphql::error::{bad_input, coded, internal};
-use crate::graphql::limits::retry_after_ms;
+use crate::graphql::limits::{Preparation, overloaded, retry_after_ms};
 use crate::graphql::request_of;
 use crate::limits::seconds;
 
@@ -177,7 +178,7 @@ async fn answer(shared: &Shared, caller: Caller, mut request: Request) -> Answer
 
 /// Runs a query or a mutation.
 pub(super) async fn execute(shared: &Shared, caller: Caller, request: Request) -> Response {
-    let mut response = match checked(request) {
+    let mut response = match admitted(shared, request).await {
         Ok(request) => shared.schema.execute(request_of(request, caller)).await,
         Err(error) => refusal(error),
     };
@@ -186,6 +187,12 @@ pub(super) async fn execute(shared: &Shared, caller: Caller, request: Request) -
         response.http_headers.insert(RETRY_AFTER, seconds(wait_ms).into());
     }
     response
+}
+
+/// A request whose turn it is to be prepared.
+async fn admitted(shared: &Shared, request: Request) -> Result<Request, async_graphql::Error> {
+    let turn = shared.app.lines.requests.turn().await.map_err(|Overload| overloaded())?;
+    Ok(checked(request)?.data(Preparation::begun(turn)))
 }
 
 /// A request whose variables have the values that they must have.
@@ -224,7 +231,7 @@ impl NotAllowed {
 fn not_recognised(error: AuthError) -> Refused {
     let status = match &error {
         AuthError::Invalid => StatusCode::UNAUTHORIZED,
-        AuthError::Exceeded(_) => StatusCode::TOO_MANY_REQUESTS,
+        AuthError::Exceeded(_) | AuthError::Overloaded => StatusCode::TOO_MANY_REQUESTS,
         AuthError::Database(_) | AuthError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
     Refused { status, error: auth_error(error) }
@@ -234,6 +241,7 @@ pub(super) fn auth_error(error: AuthError) -> async_graphql::Error {
     match error {
         AuthError::Invalid => coded("the access token is not valid", "UNAUTHENTICATED"),
         AuthError::Exceeded(exceeded) => exceeded.into(),
+        AuthError::Overloaded => overloaded(),
         AuthError::Database(_) | AuthError::Store(_) => internal(error),
     }
 }

@@ -229,10 +229,12 @@ async fn sign_in(
 
     let session_id = sign_in.session.session_id;
     let ours = |error| failed(&internal(error));
-    let session = app.bus.store().load::<Session>(session_id.0).await.map_err(ours)?;
+    // The session has begun by now.
+    let store = app.bus.patient().store().clone();
+    let session = store.load::<Session>(session_id.0).await.map_err(ours)?;
     let inactive = || command_failed(orion_commands::Refusal::from(UserError::Inactive).into());
     let id = session.aggregate.owner().ok_or_else(inactive)?;
-    let user = app.bus.store().load::<User>(id.0).await.map_err(ours)?;
+    let user = store.load::<User>(id.0).await.map_err(ours)?;
     let role = user.aggregate.active_role().ok_or_else(inactive)?;
     let issued =
         app.tokens.issue(id, session_id, role).map_err(|error| failed(&internal(error)))?;

@@ -354,11 +354,13 @@ async fn renewed(
     guest: Guest,
     token: String,
 ) -> Result<Guest, Close> {
-    let caller = caller_with(&shared.app, &sender, Some(&token)).await.map_err(unknown)?;
+    // Who is here already is not sent away because others want in.
+    let app = shared.app.patient();
+    let caller = caller_with(&app, &sender, Some(&token)).await.map_err(unknown)?;
     if caller.account() != guest.caller.account() {
         return Err(Close::FORBIDDEN);
     }
-    guest.standing.renew(&shared.app, caller.actor).await.map_err(unknown)?;
+    guest.standing.renew(&app, caller.actor).await.map_err(unknown)?;
     Ok(Guest { caller, ..guest })
 }
 
@@ -366,6 +368,7 @@ fn unknown(error: AuthError) -> Close {
     match error {
         AuthError::Invalid => Close::FORBIDDEN,
         AuthError::Exceeded(_) => Close::TOO_MANY_TOKENS,
+        AuthError::Overloaded => Close::OVERLOADED,
         AuthError::Database(_) | AuthError::Store(_) => {
             internal(error);
             Close::INTERNAL

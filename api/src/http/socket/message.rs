@@ -170,6 +170,8 @@ impl Close {
     pub const TOO_MANY_SOCKETS: Self = Self::new(4429, "Too many sockets");
     /// Its address shows tokens too often.
     pub const TOO_MANY_TOKENS: Self = Self::new(4429, "Too many tokens");
+    /// Too many want the same at this moment.
+    pub const OVERLOADED: Self = Self::new(4429, "Too many requests");
     /// A failure of ours.
     pub const INTERNAL: Self = Self::new(4500, "Internal server error");
 
