@@ -120,6 +120,7 @@ async fn what_happens_is_counted() {
         "orion_append_duration_seconds_sum",
         "orion_append_batch_duration_seconds_count",
         "orion_append_batch_commits_bucket{le=\"1\"}",
+        "orion_log_position",
         "orion_projection_position{projection=\"read_model\"}",
         "orion_projection_batch_duration_seconds_count{projection=\"read_model\"}",
         "orion_projection_batch_events_count{projection=\"read_model\"}",
@@ -136,6 +137,7 @@ async fn what_happens_is_counted() {
     assert_eq!(at(&samples, "orion_sockets"), 1.0);
     assert_eq!(at(&samples, "orion_subscriptions"), 1.0);
     assert_eq!(at(&samples, "orion_database_up"), 1.0);
+    assert_eq!(at(&samples, "orion_disk_full"), 0.0);
     assert_eq!(at(&samples, "orion_sealer_stopped"), 0.0);
     assert!(at(&samples, "orion_seal_lag_events") >= 0.0);
     assert_eq!(at(&samples, "orion_database_connections_max"), 10.0);
