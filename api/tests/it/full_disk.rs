@@ -122,7 +122,9 @@ async fn a_full_disk_refuses_commands_at_once_until_there_is_room() {
     disk.fill();
     let told = until_refused(&ada).await;
     for Told { answer, took, .. } in &told {
-        assert!(*took < AT_ONCE, "{answer:?} after {took:?}");
+        // What is written may wait for the tables, if these have no room any more.
+        let within = if answer.is_ok() { ANSWERS_WITHIN } else { AT_ONCE };
+        assert!(*took < within, "{answer:?} after {took:?}");
         assert!(answer.as_ref().err().is_none_or(|code| code == "INTERNAL"), "{answer:?}");
     }
 

@@ -79,6 +79,9 @@ fn at(samples: &Samples, key: &str) -> f64 {
     *samples.get(key).unwrap_or_else(|| panic!("no {key} in {:#?}", samples.keys()))
 }
 
+/// Parts of the names of figures that are shown only with a relay, a replica or a collector, or after a damage.
+const ELSEWHERE: [&str; 5] = ["_relay_", "_replica_", "_reads_", "_exports_", "_mended_"];
+
 #[tokio::test]
 #[expect(clippy::float_cmp, reason = "whole numbers")]
 async fn what_happens_is_counted() {
@@ -143,6 +146,10 @@ async fn what_happens_is_counted() {
     assert_eq!(at(&samples, "orion_database_connections_max"), 10.0);
     assert_eq!(at(&samples, "orion_rate_limited_total{limit=\"login\"}"), 0.0);
     assert!(!samples.keys().any(|key| key.contains("my/own") || key.contains("ANameOfMyOwn")));
+    for (name, ..) in FIGURES {
+        let is_shown = samples.keys().any(|key| key.starts_with(name));
+        assert!(is_shown || ELSEWHERE.iter().any(|part| name.contains(part)), "{name}");
+    }
 
     drop(watching);
     let is_gone = async || {
