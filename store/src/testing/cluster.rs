@@ -167,13 +167,11 @@ impl TestCluster {
     async fn try_on(disk: &Path, holds: Holds) -> Result<Self, EmbeddedError> {
         let account = Account::for_new_cluster().await?;
         let wal = disk.join("wal").display().to_string();
-        let (parent, place) = match holds {
-            Holds::Everything => (disk.to_owned(), None),
-            Holds::Wal => (std::env::temp_dir(), Some(["--waldir", &wal])),
+        let (parent, how) = match holds {
+            Holds::Everything => (disk.to_owned(), Vec::new()),
+            // In small segments, so that the next one is needed soon.
+            Holds::Wal => (std::env::temp_dir(), vec!["--waldir", &wal, "--wal-segsize", "1"]),
         };
-        // Small ones, so that the next one is needed soon.
-        let mut how = vec!["--wal-segsize", "1"];
-        how.extend(place.into_iter().flatten());
         let folder = folder_of(&account, &parent)?;
         Self::try_in(folder, account, &SETTINGS, &how).await
     }
