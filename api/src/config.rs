@@ -329,7 +329,28 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+
+    #[test]
+    fn the_containers_are_given_settings_that_there_are() {
+        let files =
+            [include_str!("../../docker-compose.yml"), include_str!("../../Dockerfile")].concat();
+        // What the file itself is filled in with, for PostgreSQL.
+        let not_ours = ["ORION_DATABASE_PASSWORD"];
+        let command = Config::command();
+        let known: Vec<_> =
+            command.get_arguments().filter_map(|setting| setting.get_env()?.to_str()).collect();
+        let is_part = |letter: char| letter.is_ascii_uppercase() || letter == '_';
+        let named =
+            files.split(|letter| !is_part(letter)).filter(|word| word.starts_with("ORION_"));
+        let named: Vec<_> = named.filter(|word| !not_ours.contains(word)).collect();
+        assert!(named.len() > 5, "{named:?}");
+        for word in named {
+            assert!(known.contains(&word), "{word}");
+        }
+    }
 
     #[test]
     fn durations_have_a_unit() {

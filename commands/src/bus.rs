@@ -131,7 +131,11 @@ impl Bus {
                     }));
                 }
                 Err(AppendError::Overloaded) => return Err(CommandError::Overloaded),
-                Err(error @ (AppendError::Data(_) | AppendError::Unavailable(_))) => {
+                Err(
+                    error @ (AppendError::Data(_)
+                    | AppendError::DiskFull(_)
+                    | AppendError::Unavailable(_)),
+                ) => {
                     return Err(CommandError::Append(error));
                 }
             }

@@ -193,6 +193,9 @@ pub enum AppendError {
     /// The queue of waiting commits is full.
     #[error("too many commits are waiting")]
     Overloaded,
+    /// PostgreSQL's disk is full. If that has ended PostgreSQL, the commit may be written all the same.
+    #[error("PostgreSQL's disk is full")]
+    DiskFull(#[source] std::sync::Arc<sqlx::Error>),
     /// PostgreSQL was not reached in time. The commit may or may not be written.
     #[error("PostgreSQL cannot be reached")]
     Unavailable(#[source] Option<std::sync::Arc<sqlx::Error>>),

@@ -354,6 +354,7 @@ impl<A: AggregateRoot> cqrs_es::EventStore<A> for EventStore {
             | AppendError::Taken { .. }
             | AppendError::Data(_)
             | AppendError::Overloaded
+            | AppendError::DiskFull(_)
             | AppendError::Unavailable(_) => unexpected(error),
         })?;
         let first = usize::try_from(context.version + 1).unwrap_or_default();

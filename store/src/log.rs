@@ -88,6 +88,12 @@ impl Log {
         Ok(known == Some(self.keys.claims_fingerprint()))
     }
 
+    /// True while PostgreSQL's disk is known to be full: the last append of this server was refused for it, and the
+    /// log has not grown since.
+    pub fn is_disk_full(&self) -> bool {
+        self.appender.lacks_room(self.tail.head())
+    }
+
     /// The keys of the subjects of personal values.
     pub fn vault(&self) -> &Vault {
         &self.vault

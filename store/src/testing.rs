@@ -18,7 +18,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-pub use self::cluster::TestCluster;
+pub use self::cluster::{Holds, TestCluster};
 pub use self::earlier::{EarlierEvent, append_as_earlier};
 use self::server::Server;
 use crate::keys::{Keys, MasterKeys};

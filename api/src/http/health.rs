@@ -35,10 +35,12 @@ pub async fn ready(State(shared): State<Shared>) -> (StatusCode, Json<Value>) {
     };
     let is_outdated = shared.app.bus.log().outdated().is_outdated();
     let program = if is_outdated { "older than the log: upgrade this server" } else { "current" };
+    let is_full = shared.app.bus.log().is_disk_full();
+    let writes = if is_full { "refused: the database's disk is full" } else { "accepted" };
     let relay = shared.relay.as_ref().map_or("off", |relay| relay.now().state.name());
     let replica = shared.app.reads.replica();
     let replica = replica.map_or("off", |replica| replica.standing().name());
-    // A stopped projection still answers queries; taking every server away would help nobody. Nor
+    // A stopped projection still answers queries, and so does a full disk; taking every server away would help nobody. Nor
     // does who asks this server miss the relay, or the replica: the primary is read instead.
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({
@@ -50,6 +52,7 @@ pub async fn ready(State(shared): State<Shared>) -> (StatusCode, Json<Value>) {
         "relay": relay,
         "replica": replica,
         "position": checkpoint.position.to_string(),
+        "writes": writes,
     });
     (status, Json(body))
 }

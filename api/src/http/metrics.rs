@@ -19,6 +19,7 @@ const LOOK_WITHIN: Duration = Duration::from_secs(1);
 pub async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
     let app = &shared.app;
     let head = app.bus.log().tail().head().0;
+    gauge!("orion_log_position").set(figure(head));
     for (projection, progress) in [(READ_MODEL, &app.progress), (NOTIFICATIONS, &app.notified)] {
         let Checkpoint { position, status } = progress.now();
         gauge!("orion_projection_stopped", "projection" => projection)
@@ -39,6 +40,7 @@ pub async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
         gauge!("orion_replica_position").set(figure(position));
         gauge!("orion_replica_lag_events").set(lag(position, app.progress.now().position.0));
     }
+    gauge!("orion_disk_full").set(u32::from(app.bus.log().is_disk_full()));
     let pool = app.bus.log().pool();
     let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
     for (state, count) in [("open", pool.size()), ("idle", idle)] {

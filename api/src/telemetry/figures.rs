@@ -83,6 +83,7 @@ pub const FIGURES: [(&str, Kind, &str); 46] = [
     ("orion_replica_in_use", Kind::Gauge, "1 while queries are read from the replica"),
     ("orion_replica_position", Kind::Gauge, "The position that the tables of the replica have"),
     ("orion_replica_lag_events", Kind::Gauge, "Events that the replica is behind the primary"),
+    ("orion_disk_full", Kind::Gauge, "1 while PostgreSQL has no room for what is appended"),
     ("orion_database_up", Kind::Gauge, "1 when the database has answered this look"),
     ("orion_database_connections", Kind::Gauge, "Connections of the main pool by state"),
     ("orion_database_connections_max", Kind::Gauge, "The most connections of the main pool"),

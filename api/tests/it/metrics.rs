@@ -79,6 +79,9 @@ fn at(samples: &Samples, key: &str) -> f64 {
     *samples.get(key).unwrap_or_else(|| panic!("no {key} in {:#?}", samples.keys()))
 }
 
+/// Parts of the names of figures that are shown only with a relay, a replica or a collector, or after a damage.
+const ELSEWHERE: [&str; 5] = ["_relay_", "_replica_", "_reads_", "_exports_", "_mended_"];
+
 #[tokio::test]
 #[expect(clippy::float_cmp, reason = "whole numbers")]
 async fn what_happens_is_counted() {
@@ -120,6 +123,7 @@ async fn what_happens_is_counted() {
         "orion_append_duration_seconds_sum",
         "orion_append_batch_duration_seconds_count",
         "orion_append_batch_commits_bucket{le=\"1\"}",
+        "orion_log_position",
         "orion_projection_position{projection=\"read_model\"}",
         "orion_projection_batch_duration_seconds_count{projection=\"read_model\"}",
         "orion_projection_batch_events_count{projection=\"read_model\"}",
@@ -136,11 +140,16 @@ async fn what_happens_is_counted() {
     assert_eq!(at(&samples, "orion_sockets"), 1.0);
     assert_eq!(at(&samples, "orion_subscriptions"), 1.0);
     assert_eq!(at(&samples, "orion_database_up"), 1.0);
+    assert_eq!(at(&samples, "orion_disk_full"), 0.0);
     assert_eq!(at(&samples, "orion_sealer_stopped"), 0.0);
     assert!(at(&samples, "orion_seal_lag_events") >= 0.0);
     assert_eq!(at(&samples, "orion_database_connections_max"), 10.0);
     assert_eq!(at(&samples, "orion_rate_limited_total{limit=\"login\"}"), 0.0);
     assert!(!samples.keys().any(|key| key.contains("my/own") || key.contains("ANameOfMyOwn")));
+    for (name, ..) in FIGURES {
+        let is_shown = samples.keys().any(|key| key.starts_with(name));
+        assert!(is_shown || ELSEWHERE.iter().any(|part| name.contains(part)), "{name}");
+    }
 
     drop(watching);
     let is_gone = async || {

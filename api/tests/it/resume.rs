@@ -93,12 +93,13 @@ async fn stay(
     expected: &AtomicUsize,
 ) -> Option<()> {
     let stays_for = rand::rng().random_range(1..=STAYS_FOR);
-    let url = format!("{}/graphql", door.url.borrow().replacen("http", "ws", 1));
+    let mut place = door.url.clone();
+    let url = format!("{}/graphql", place.borrow_and_update().replacen("http", "ws", 1));
     let mut request = url.into_client_request().ok()?;
     request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse().ok()?);
     let Ok(Ok((mut socket, _))) = timeout(SILENCE, connect_async(request)).await else {
         // Until there is another server, or it goes on.
-        let _ = timeout(SILENCE, door.url.clone().changed()).await;
+        let _ = timeout(SILENCE, place.changed()).await;
         return None;
     };
     let authorization = format!("Bearer {}", door.token);

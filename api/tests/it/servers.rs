@@ -8,7 +8,7 @@ use orion_store::testing::{TestDatabase, database};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, interval, sleep_until, timeout};
 use uuid::Uuid;
 
 use crate::client::Client;
@@ -53,6 +53,12 @@ const SERVERS: usize = 3;
 /// The clients that write at once.
 const WRITERS: usize = 6;
 
+/// How often each of them does at most: subscribers have to catch up with half a minute of it.
+const WRITE_EVERY: Duration = Duration::from_millis(100);
+
+/// How long subscribers may take for that on a busy machine.
+const CAUGHT_UP_WITHIN: Duration = Duration::from_mins(1);
+
 /// A server that takes longer is not waited for: another one is asked again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
@@ -60,12 +66,17 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const ANSWERS_MORE: usize = 60;
 
 /// What happens to who leads the read model, one after the other.
-const BLOWS: [Blow; 5] = [Blow::Kill, Blow::Pause, Blow::Kill, Blow::Kill, Blow::Pause];
+const BLOWS: [Blow; 5] =
+    [Blow::Kill, Blow::Pause(Duration::ZERO), Blow::Kill, Blow::Kill, Blow::Pause(LONG_PAUSE)];
+
+/// What a frozen machine may take to come back.
+const LONG_PAUSE: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, Debug)]
 enum Blow {
     Kill,
-    Pause,
+    /// For so long at least, and until another one leads.
+    Pause(Duration),
 }
 
 /// Any 32 bytes will do: tokens of the one are good at the others.
@@ -195,7 +206,7 @@ impl Load {
         self.is_over.store(true, Ordering::Relaxed);
         let acknowledged: Vec<_> = self.writers.join_all().await.into_iter().flatten().collect();
         self.expected.store(acknowledged.len(), Ordering::Relaxed);
-        let seen = timeout(Duration::from_secs(30), self.subscribers.join_all()).await;
+        let seen = timeout(CAUGHT_UP_WITHIN, self.subscribers.join_all()).await;
         (acknowledged, seen.expect("every subscriber has seen everything in time"))
     }
 }
@@ -213,7 +224,9 @@ struct Writer {
 impl Writer {
     async fn run(mut self, number: usize) -> Vec<(Uuid, i64)> {
         let mut acknowledged = Vec::new();
+        let mut turns = interval(WRITE_EVERY);
         while !self.is_over.load(Ordering::Relaxed) {
+            turns.tick().await;
             let command = Uuid::new_v4();
             let topic = format!("topic {} of writer {number}", acknowledged.len());
             let input =
@@ -262,9 +275,13 @@ async fn strike(blow: Blow, places: &mut [Place], load: &Load) -> Duration {
             load.goes_on().await;
             (took, killed.start_again().await)
         }
-        Blow::Pause => {
+        Blow::Pause(at_least) => {
             struck.pause();
+            let paused = Instant::now();
             let took = taken_over(&others, &BUSY, FOUND_OUT_WITHIN).await;
+            load.goes_on().await;
+            // Clients go on while it stands.
+            sleep_until(paused + at_least).await;
             load.goes_on().await;
             struck.go_on();
             struck.until_ready().await;

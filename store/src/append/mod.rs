@@ -1,5 +1,6 @@
 //! Group commit: the commits that wait while one batch is written go into the next.
 
+mod room;
 mod statement;
 
 use std::collections::{HashSet, VecDeque};
@@ -15,9 +16,10 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{Instrument as _, Span, debug, debug_span, warn};
 use uuid::Uuid;
 
+use self::room::Room;
 use self::statement::{Outcomes, append_once, written};
 use crate::commit::{AppendError, Appended, Commit};
-use crate::error::blames_a_value;
+use crate::error::{blames_a_value, is_disk_full};
 use crate::record::{Position, RecordedEvent};
 use crate::tail::Tail;
 use crate::within::within;
@@ -44,6 +46,7 @@ const RETRY_EVERY: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug)]
 pub(crate) struct Appender {
     queue: mpsc::Sender<Waiting>,
+    room: Room,
 }
 
 #[derive(Debug)]
@@ -59,8 +62,15 @@ impl Appender {
     /// Starts the writing task; it ends when the last appender is dropped. What it has written, it hands to the tail.
     pub fn start(pool: PgPool, claims_key: String, tail: Tail) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(Writer { pool, connection: None, claims_key, tail }.run(waiting));
-        Self { queue }
+        let room = Room::default();
+        let writer = Writer { pool, connection: None, claims_key, tail, room: room.clone() };
+        tokio::spawn(writer.run(waiting));
+        Self { queue, room }
+    }
+
+    /// True from an append that PostgreSQL's full disk has refused until the log grows beyond this head.
+    pub fn lacks_room(&self, head: Position) -> bool {
+        self.room.is_missing(head)
     }
 
     pub async fn append(&self, commit: Commit) -> Result<Appended, AppendError> {
@@ -88,6 +98,7 @@ struct Writer {
     /// The fingerprint of the key that claims are hashed with.
     claims_key: String,
     tail: Tail,
+    room: Room,
 }
 
 impl Writer {
@@ -156,6 +167,10 @@ impl Writer {
         };
         let results = match error {
             BatchError::Data(error) => vec![Err(AppendError::Data(error))],
+            BatchError::DiskFull(error) => {
+                let error = Arc::new(error);
+                commits.iter().map(|_| Err(AppendError::DiskFull(error.clone()))).collect()
+            }
             BatchError::Unavailable(error) => {
                 let error = Arc::new(error);
                 let unavailable = || Err(AppendError::Unavailable(Some(error.clone())));
@@ -176,20 +191,29 @@ impl Writer {
         Outcomes { results, follow: None }
     }
 
-    /// Tries again while PostgreSQL cannot be reached, for a while.
+    /// Tries again while PostgreSQL cannot be reached, for a while. A full disk is not waited for: it stays
+    /// full until somebody acts.
     ///
     /// A connection that broke may have committed: then the next try finds its own events.
     async fn append_until_known(&mut self, commits: &[Commit]) -> Result<Outcomes, BatchError> {
         let deadline = Instant::now() + RETRY_FOR;
         let mut in_doubt = false;
         loop {
-            let error = match within(BATCH_WITHIN, self.append_once(commits)).await {
+            let once = within(BATCH_WITHIN, self.append_once(commits)).await;
+            if once.as_ref().is_ok_and(|outcomes| outcomes.results.iter().any(Result::is_ok)) {
+                self.room.found();
+            }
+            let error = match once {
                 Ok(outcomes) if in_doubt => match self.settle(commits, outcomes.results).await {
                     Ok(results) => return Ok(Outcomes { results, follow: None }),
                     Err(error) => error,
                 },
                 Ok(outcomes) => return Ok(outcomes),
                 Err(error) if blames_a_value(&error) => return Err(BatchError::Data(error)),
+                Err(error) if is_disk_full(&error) => {
+                    self.room.refused(self.tail.head(), &error);
+                    return Err(BatchError::DiskFull(error));
+                }
                 Err(error) => error,
             };
             if Instant::now() >= deadline {
@@ -258,12 +282,13 @@ fn outcome(result: &Result<Appended, AppendError>) -> &'static str {
         Err(AppendError::Repeated(_)) => "repeated",
         Err(AppendError::Overloaded) => "overloaded",
         Err(AppendError::Data(_)) => "data",
-        Err(AppendError::Unavailable(_)) => "unavailable",
+        Err(AppendError::DiskFull(_) | AppendError::Unavailable(_)) => "unavailable",
     }
 }
 
 enum BatchError {
     Data(sqlx::Error),
+    DiskFull(sqlx::Error),
     Unavailable(sqlx::Error),
 }
 
@@ -271,6 +296,7 @@ impl From<BatchError> for AppendError {
     fn from(error: BatchError) -> Self {
         match error {
             BatchError::Data(error) => Self::Data(error),
+            BatchError::DiskFull(error) => Self::DiskFull(Arc::new(error)),
             BatchError::Unavailable(error) => Self::Unavailable(Some(Arc::new(error))),
         }
     }

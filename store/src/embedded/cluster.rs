@@ -106,7 +106,7 @@ impl Cluster {
             let passes =
                 is_locked || log.contains("could not bind") || log.contains("still in use");
             if !passes || Instant::now() >= deadline {
-                return Err(EmbeddedError::Start { line: telling_line(&log), log: self.log() });
+                return Err(EmbeddedError::Start { line: self.reason(&log), log: self.log() });
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }
@@ -168,6 +168,12 @@ impl Cluster {
             tracing::warn!(pid = postmaster.pid, ?signal, "PostgreSQL did not stop in time");
         }
         Err(EmbeddedError::Stop { pid: postmaster.pid, log: self.log() })
+    }
+
+    /// Why it did not start. On a full disk PostgreSQL cannot even write that down.
+    fn reason(&self, log: &str) -> String {
+        let is_full = rustix::fs::statvfs(&self.dir).is_ok_and(|disk| disk.f_bavail == 0);
+        if is_full { "its disk is full".to_owned() } else { telling_line(log) }
     }
 
     /// Where the postmaster logs.

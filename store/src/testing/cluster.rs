@@ -30,6 +30,15 @@ const KILL_WAIT: Duration = Duration::from_secs(10);
 /// The database of [`TestCluster::url`].
 const DATABASE: &str = "orion";
 
+/// What of a cluster lies on a disk of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// All of it.
+    Everything,
+    /// Its write-ahead log only.
+    Wal,
+}
+
 /// A PostgreSQL of its own, for tests that stop or kill it under a server.
 #[derive(Debug)]
 pub struct TestCluster {
@@ -118,6 +127,17 @@ impl TestCluster {
         or_panic("starting a test cluster again", self.cluster.start(Some(self.port)).await);
     }
 
+    /// Starts a cluster with a migrated database, all of which or whose WAL alone lies in a folder that its
+    /// account can enter: on a disk of the test's own.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_on(disk: &Path, holds: Holds) -> Self {
+        let new = or_panic("starting a cluster on a disk", Self::try_on(disk, holds).await);
+        new.server.named_database(DATABASE).await;
+        new
+    }
+
     /// Starts a cluster with a migrated database and the settings of the embedded one: what it has
     /// acknowledged is on the disk. To measure on.
     ///
@@ -140,9 +160,31 @@ impl TestCluster {
 
     async fn try_bare(settings: &'static [&'static str]) -> Result<Self, EmbeddedError> {
         let account = Account::for_new_cluster().await?;
+        let folder = folder_of(&account, &std::env::temp_dir())?;
+        Self::try_in(folder, account, settings, &[]).await
+    }
+
+    async fn try_on(disk: &Path, holds: Holds) -> Result<Self, EmbeddedError> {
+        let account = Account::for_new_cluster().await?;
+        let wal = disk.join("wal").display().to_string();
+        let (parent, how) = match holds {
+            Holds::Everything => (disk.to_owned(), Vec::new()),
+            // In small segments, so that the next one is needed soon.
+            Holds::Wal => (std::env::temp_dir(), vec!["--waldir", &wal, "--wal-segsize", "1"]),
+        };
+        let folder = folder_of(&account, &parent)?;
+        Self::try_in(folder, account, &SETTINGS, &how).await
+    }
+
+    /// A cluster in this folder, made with these options of `initdb`.
+    async fn try_in(
+        folder: TempDir,
+        account: Account,
+        settings: &'static [&'static str],
+        how: &[&str],
+    ) -> Result<Self, EmbeddedError> {
         // A download is worth keeping; the folder for temporary files is anybody's.
         let downloads = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/postgresql");
-        let folder = folder_of(&account)?;
         let dir = folder.path().join("postgres");
         if !account.can_use(folder.path()).await? {
             return Err(EmbeddedError::Unreachable { cluster: dir, user: account.name });
@@ -153,7 +195,7 @@ impl TestCluster {
         let watchdog = Watchdog::over(&cluster, &folder.keep());
 
         let password = random_password();
-        cluster.init(&password, &["--no-sync"]).await?;
+        cluster.init(&password, &[&["--no-sync"], how].concat()).await?;
         let port = cluster.start(None).await?;
         let server = Server::at(url(&password, port, "postgres")).await;
         Ok(Self { server, password, port, cluster, _watchdog: watchdog })
@@ -161,7 +203,7 @@ impl TestCluster {
 
     async fn try_replica(&self) -> Result<Self, EmbeddedError> {
         let Cluster { binaries, account, settings, .. } = &self.cluster;
-        let folder = folder_of(account)?;
+        let folder = folder_of(account, &std::env::temp_dir())?;
         let dir = folder.path().join("postgres");
         let (binaries, account) = (binaries.clone(), account.clone());
         let cluster = Cluster { dir, binaries, account, settings };
@@ -182,9 +224,10 @@ impl TestCluster {
 }
 
 /// A folder for a cluster, that only its account can enter.
-fn folder_of(account: &Account) -> Result<TempDir, EmbeddedError> {
+fn folder_of(account: &Account, parent: &Path) -> Result<TempDir, EmbeddedError> {
     let private = Permissions::from_mode(0o700);
-    let folder = tempfile::Builder::new().prefix("orion-test-").permissions(private).tempdir();
+    let mut builder = tempfile::Builder::new();
+    let folder = builder.prefix("orion-test-").permissions(private).tempdir_in(parent);
     let folder = or_panic("making a folder for a test cluster", folder);
     account.give(folder.path())?;
     Ok(folder)
