@@ -120,9 +120,11 @@ async fn spread(servers: &[(Server, u32)]) -> Vec<Connection> {
 async fn take_overs(cluster: &TestCluster, kills: u64) -> Vec<Duration> {
     let mut servers = start(cluster, SERVERS.len()).await;
     let mut times = Vec::new();
-    for _ in 0..kills {
+    for kill in 0..kills {
         let (killed, pid) = servers.remove(leader(&servers).await);
         let mut connection = servers[0].0.connections(1).await.remove(0);
+        // Signing in ends with a look at the leader: each kill comes some other time after it.
+        tokio::time::sleep(Duration::from_millis(kill * 97 % 500)).await;
         let began = Instant::now();
         kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
         while !detect_one(&mut connection).await {}
