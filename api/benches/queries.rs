@@ -13,10 +13,11 @@
 )]
 
 mod harness;
+#[path = "harness/queries.rs"]
+mod over_http;
 
 use std::time::Duration;
 
-use hyper::body::Bytes;
 use orion_store::EventStore;
 use orion_store::testing::bench::{Ids, Load, Report, Workload, load, ratio};
 use orion_store::testing::{self, TestCluster};
@@ -26,7 +27,8 @@ use sqlx::postgres::PgPoolOptions;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use self::harness::{Connection, Server};
+use self::harness::Server;
+use self::over_http::{CONTENT_BY_ID, ask_in_turn, until_sealed};
 
 const CONNECTIONS: usize = 32;
 const RUN_FOR: Duration = Duration::from_secs(5);
@@ -50,7 +52,7 @@ struct Way {
 const WAYS: [Way; 3] = [
     Way {
         name: "Q1: one content by id, 8 fields",
-        query: "query ($id: ID!) { content(id: $id) { id title hook scriptBody visualPrompts status createdAt updatedAt } }",
+        query: CONTENT_BY_ID,
         by_hand: "SELECT json_build_object('data', json_build_object('content', json_build_object(
                 'id', c.id, 'title', c.title, 'hook', c.hook, 'scriptBody', c.script_body,
                 'visualPrompts', c.visual_prompts, 'status', upper(c.status::text),
@@ -107,7 +109,9 @@ async fn main() {
         compare(&server, &pool, way.query, way.by_hand, asked[0]).await;
         let (mut best, mut reference) = (Load::default(), Load::default());
         for _ in 0..ROUNDS {
-            best = best.or_better(over_http(&server, way.query, asked).await);
+            let connections = server.connections(CONNECTIONS).await;
+            let load = ask_in_turn(connections, RUN_FOR, way.query, asked).await;
+            best = best.or_better(load);
             reference = reference.or_better(by_hand(&pool, way.by_hand, asked).await);
         }
         row(&mut report, way.name, best, reference);
@@ -142,18 +146,6 @@ async fn fill(url: &str) -> Ids {
     ids
 }
 
-/// Waits until the server has nothing else to do than to answer.
-async fn until_sealed(server: &Server) {
-    let mut connection = server.connections(1).await.remove(0);
-    loop {
-        let log = connection.data("{ log { head sealedSize } }", json!({})).await;
-        if log["log"]["head"] == log["log"]["sealedSize"] {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-}
-
 /// Both give the same, or the figures would mean nothing.
 async fn compare(server: &Server, pool: &PgPool, query: &str, by_hand: &str, id: Uuid) {
     let mut connection = server.connections(1).await.remove(0);
@@ -179,21 +171,6 @@ fn shape(mut value: Value) -> Value {
         }
     }
     value
-}
-
-async fn over_http(server: &Server, query: &str, asked: &'static [Uuid]) -> Load {
-    let bodies: Vec<Bytes> = asked
-        .iter()
-        .map(|id| json!({ "query": query, "variables": { "id": id } }).to_string().into())
-        .collect();
-    let bodies: &'static [Bytes] = bodies.leak();
-    let callers = server.connections(CONNECTIONS).await.into_iter().enumerate();
-    load(callers, RUN_FOR, move |(turn, mut connection): (usize, Connection)| async move {
-        let answer = connection.ask(bodies[turn % bodies.len()].clone()).await;
-        assert!(!answer.starts_with(b"{\"errors\""));
-        (turn + 1, connection)
-    })
-    .await
 }
 
 async fn by_hand(pool: &PgPool, statement: &'static str, asked: &'static [Uuid]) -> Load {

@@ -210,6 +210,12 @@ pub(crate) fn options(url: &str) -> Result<PgConnectOptions, ConnectError> {
     let options: PgConnectOptions = url.parse().map_err(ConnectError::Address)?;
     // Named, for a login called `orion` would otherwise find the schema of that name first. To compile a
     // statement takes longer than any of ours, and what is forbidden to be read whole counts as endless.
-    let settings = [("timezone", "UTC"), ("search_path", "public"), ("jit", "off")];
+    // An append has to see what was written while it waited for its turn, whatever the database's default is.
+    let settings = [
+        ("timezone", "UTC"),
+        ("search_path", "public"),
+        ("jit", "off"),
+        ("default_transaction_isolation", r"read\ committed"),
+    ];
     Ok(options.application_name("orion").options(settings))
 }

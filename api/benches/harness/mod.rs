@@ -41,8 +41,9 @@ impl Server {
             .env("DATABASE_URL", database_url)
             .env("ORION_DATA_DIR", data.path())
             .env("ORION_LISTEN", address.to_string())
-            // Those of a log for tests, in base64: who makes the data and who serves them share them.
+            // In base64, the same for all servers; the first and the last are those of a log for tests.
             .env("ORION_MASTER_KEY", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=")
+            .env("ORION_TOKEN_KEY", "CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=")
             .env("ORION_LOG_KEY", "CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=")
             .env("ORION_ADMIN_PASSWORD", ADMIN.1)
             .env("ORION_BCRYPT_COST", "4")
@@ -68,12 +69,18 @@ impl Server {
 
     /// True when it says that it is ready.
     pub async fn is_ready(&self) -> bool {
-        if TcpStream::connect(self.address).await.is_err() {
-            return false;
-        }
+        self.get("/health/ready").await.is_some_and(|(status, _)| status == 200)
+    }
+
+    /// The status and the text of a path, if the server answers.
+    pub async fn get(&self, path: &str) -> Option<(u16, Bytes)> {
+        TcpStream::connect(self.address).await.ok()?;
         let mut connection = Connection::open(self.address, None).await;
-        let request = Request::get("/health/ready").header("host", "orion").body(Body::empty());
-        connection.sender.send_request(request.unwrap()).await.is_ok_and(|it| it.status() == 200)
+        let request = Request::get(path).header("host", "orion").body(Body::empty()).unwrap();
+        let answer = connection.sender.send_request(request).await.ok()?;
+        let status = answer.status().as_u16();
+        let text = axum::body::to_bytes(Body::new(answer.into_body()), usize::MAX).await.ok()?;
+        Some((status, text))
     }
 
     /// The access token of another session of the admin.

@@ -38,7 +38,7 @@ pub enum Kind {
 }
 
 /// Every figure with its kind and meaning. Names are for ever: dashboards and alerts know them.
-pub const FIGURES: [(&str, Kind, &str); 46] = [
+pub const FIGURES: [(&str, Kind, &str); 47] = [
     ("orion_build_info", Kind::Gauge, "1, with the version of the program"),
     ("orion_http_requests_total", Kind::Counter, "Answered requests by method, route and status"),
     ("orion_http_request_duration_seconds", Kind::Seconds, "Time to the head of the answer"),

@@ -3,6 +3,7 @@
 use orion_store::testing::database;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use sqlx::PgPool;
 
 use crate::client::http;
 use crate::eventually::eventually;
@@ -91,4 +92,36 @@ async fn a_failed_generation_is_mailed_to_its_owner() {
     assert_eq!(mail.header("Subject"), "The generation of your content failed");
     assert!(mail.data.contains(&content) && mail.data.contains("the stage video failed"));
     assert!(!mail.data.contains("A title"), "{}", mail.data);
+}
+
+#[tokio::test]
+async fn what_was_delivered_before_a_crash_is_not_delivered_again_after_it() {
+    let (database, hooks) = (database().await, WebhookSink::start().await);
+    let settings = Settings::on(&database.url).with("ORION_WEBHOOK_PRIVATE", "on");
+    let server = Server::with(settings).await;
+    let ada = server.editor("ada").await;
+    let change =
+        json!({ "settings": { "notification_preferences": { "webhook_url": hooks.url("/ada") } } });
+    ada.mutate("updateSettings", change, "").await.done();
+    let pool = PgPool::connect(&database.url).await.unwrap();
+    let is_settled = async |sent: usize| {
+        let waiting: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM deliveries").fetch_one(&pool).await.unwrap();
+        (hooks.posted("/ada").len() == sent && waiting == 0).then_some(())
+    };
+    // A checkpoint that is written now and then is written after the first, and not yet after the second.
+    for (sent, topic) in [(1, "one"), (2, "two")] {
+        ada.detect_trend(topic).await;
+        eventually("it is sent", async || is_settled(sent).await).await;
+    }
+    let server = server.kill9().await.start_again().await;
+
+    // A user's webhooks come in order: by the time of the third the first two would have come again.
+    let third = ada.at(server.url()).detect_trend("three").await;
+    let posted = eventually("the third is sent", async || {
+        let posted = hooks.posted("/ada");
+        posted.iter().any(|posted| posted.body.contains(&third)).then_some(posted)
+    })
+    .await;
+    assert_eq!(posted.len(), 3, "{posted:#?}");
 }

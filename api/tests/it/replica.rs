@@ -7,6 +7,7 @@ use orion_store::testing::bench::append_one;
 use orion_store::testing::{TestCluster, database, log};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
+use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
@@ -30,6 +31,10 @@ const CROWD: usize = 8;
 
 /// A row by its id.
 const TREND: &str = "query ($id: ID!) { trend(id: $id) { id } }";
+
+/// How many rows are read, and how many of those who read them are cancelled at least.
+const CANCELLED_ROWS: usize = 50;
+const CANCELLED: i64 = 3;
 
 /// A primary, its replica, and a log that grows without any server's doing.
 struct World {
@@ -363,6 +368,141 @@ async fn a_replica_that_dies_fails_no_query_and_is_used_when_it_is_back() {
     let changes = changes(&server);
     let lost = changes.iter().filter(|change| *change == "unreachable");
     assert!(lost.count() >= 2, "{changes:?}");
+}
+
+#[tokio::test]
+async fn a_replica_that_hangs_holds_nobody_up_for_long() {
+    let world = World::new().await;
+    let server = Server::with(world.settings()).await;
+    says(&server, "in use").await;
+    let ada = server.editor("ada").await;
+    let id = ada.detect_trend("here to stay").await;
+    is_read(&server, &ada).await;
+
+    world.replica.pause();
+    // Those that are asked before anybody knows, of one statement and of several.
+    let trend = "query ($id: ID!) { trend(id: $id) { topic } }";
+    let two = "query ($id: ID!) { trend(id: $id) { topic } me { name } }";
+    for query in [trend, two, trend, two] {
+        let asked = Instant::now();
+        let found = ada.query(query, json!({ "id": id })).await;
+        assert_eq!(found["trend"]["topic"], "here to stay");
+        assert!(asked.elapsed() < FALLS_BACK_WITHIN, "{:?}", asked.elapsed());
+    }
+    says(&server, "unreachable").await;
+    assert!(server.metrics().await.contains("orion_replica_in_use 0"));
+    // Nobody waits for it any more.
+    let asked = Instant::now();
+    for number in 0..10 {
+        ada.detect_trend(&format!("topic {number}")).await;
+        ada.query(trend, json!({ "id": id })).await;
+    }
+    assert!(asked.elapsed() < FALLS_BACK_WITHIN, "{:?}", asked.elapsed());
+
+    world.replica.go_on();
+    says(&server, "in use").await;
+    is_read(&server, &ada).await;
+}
+
+#[tokio::test]
+async fn a_server_starts_although_its_replica_accepts_and_says_nothing() {
+    let database = database().await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("postgres://orion@{}/orion", silent.local_addr().unwrap());
+    let settings = Settings::on(&database.url).with("ORION_READ_DATABASE_URL", url);
+    let server = Server::with(settings).await;
+    says(&server, "unreachable").await;
+    let ada = server.editor("ada").await;
+    let id = ada.detect_trend("nobody else knows").await;
+    let query = "query ($id: ID!) { trend(id: $id) { topic } }";
+    let asked = Instant::now();
+    let found = ada.query(query, json!({ "id": id })).await;
+    assert_eq!(found["trend"]["topic"], "nobody else knows");
+    assert!(asked.elapsed() < FALLS_BACK_WITHIN, "{:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn what_was_promoted_is_not_read_for_it_has_a_history_of_its_own() {
+    let world = World::new().await;
+    let server = Server::with(world.settings()).await;
+    says(&server, "in use").await;
+    let ada = server.editor("ada").await;
+    let id = ada.detect_trend("the primary's").await;
+    is_read(&server, &ada).await;
+
+    let mut promoted = PgConnection::connect(&world.replica.url()).await.unwrap();
+    let promote = sqlx::query_scalar("SELECT pg_promote()").fetch_one(&mut promoted);
+    let is_promoted: bool = promote.await.unwrap();
+    assert!(is_promoted);
+    says(&server, "no standby of this database").await;
+    // From here on the two have nothing to do with each other.
+    sqlx::query("UPDATE orion.trends SET topic = 'its own'").execute(&mut promoted).await.unwrap();
+    let before = reads(&server, "replica").await;
+    for _ in 0..10 {
+        let query = "query ($id: ID!) { trend(id: $id) { topic } }";
+        let found = ada.query(query, json!({ "id": id })).await;
+        assert_eq!(found["trend"]["topic"], "the primary's");
+        ada.detect_trend("known here only").await;
+    }
+    assert_eq!(reads(&server, "replica").await, before);
+    assert!(server.metrics().await.contains("orion_replica_in_use 0"));
+    let changes = changes(&server);
+    assert_eq!(changes.len(), 2, "{changes:#?}");
+    assert!(changes[1].contains("no standby of this database"), "{changes:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_replica_cancels_to_go_on_is_read_from_the_primary() {
+    let world = World::new().await;
+    let mut replica = PgConnection::connect(&world.replica.url()).await.unwrap();
+    // Who reads there gives way at once, and is told so with 40001.
+    for set in ["ALTER SYSTEM SET max_standby_streaming_delay = 0", "SELECT pg_reload_conf()"] {
+        sqlx::query(set).execute(&mut replica).await.unwrap();
+    }
+    let server = Server::with(world.settings()).await;
+    says(&server, "in use").await;
+    let ada = server.editor("ada").await;
+    for number in 0..CANCELLED_ROWS {
+        ada.detect_trend(&format!("topic {number}")).await;
+    }
+
+    // To read them takes a while.
+    let mut primary = PgConnection::connect(&world.primary.url()).await.unwrap();
+    let large = "UPDATE orion.trends SET raw_data = to_json(repeat('x', 50000))";
+    sqlx::query(large).execute(&mut primary).await.unwrap();
+
+    let stop = CancellationToken::new();
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..READERS {
+        let (ada, stop) = (ada.clone(), stop.clone());
+        readers.spawn(async move {
+            while !stop.is_cancelled() {
+                let query = "{ trends(first: 100) { totalCount nodes { id rawData } } }";
+                let found = ada.query(query, json!({})).await;
+                assert_eq!(found["trends"]["totalCount"], CANCELLED_ROWS);
+            }
+        });
+    }
+    eventually("the replica cancels", async || {
+        // Leaves old versions of rows that nobody may see any more, and removes them.
+        for statement in ["UPDATE orion.trends SET topic = topic", "VACUUM orion.trends"] {
+            sqlx::query(statement).execute(&mut primary).await.unwrap();
+        }
+        let cancelled: i64 = sqlx::query_scalar(
+            "SELECT confl_snapshot FROM pg_stat_database_conflicts WHERE datname = current_database()",
+        )
+        .fetch_one(&mut replica)
+        .await
+        .unwrap();
+        (cancelled >= CANCELLED).then_some(())
+    })
+    .await;
+    stop.cancel();
+    while let Some(reader) = readers.join_next().await {
+        reader.unwrap();
+    }
+    says(&server, "in use").await;
+    is_read(&server, &ada).await;
 }
 
 #[tokio::test]

@@ -66,9 +66,9 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Most watch one trend in the log, some all trends.
+    /// Most watch one trend in the log, two all trends: each of their many events is a row to read.
     fn of(number: usize, trends: &[Uuid]) -> Self {
-        if number.is_multiple_of(10) {
+        if number.is_multiple_of(SUBSCRIBERS / 2) {
             return Self { query: TRENDS_CHANGED, filter: json!({}), trend: None };
         }
         let trend = trends[number % trends.len()];
@@ -77,29 +77,29 @@ impl Watch {
 }
 
 /// Watches over many sockets until it has seen as much as there is; how much that is may be told later.
-pub async fn subscriber(door: Door, watch: Watch, expected: Arc<AtomicUsize>) -> Vec<i64> {
+pub async fn subscriber(mut door: Door, watch: Watch, expected: Arc<AtomicUsize>) -> Vec<i64> {
     let mut seen: Vec<i64> = Vec::new();
     while seen.len() < expected.load(Ordering::Relaxed) {
         // A server that is just being killed ends it in any way.
-        let _ = stay(&door, &watch, &mut seen, &expected).await;
+        let _ = stay(&mut door, &watch, &mut seen, &expected).await;
     }
     seen
 }
 
 async fn stay(
-    door: &Door,
+    door: &mut Door,
     watch: &Watch,
     seen: &mut Vec<i64>,
     expected: &AtomicUsize,
 ) -> Option<()> {
     let stays_for = rand::rng().random_range(1..=STAYS_FOR);
-    let mut place = door.url.clone();
-    let url = format!("{}/graphql", place.borrow_and_update().replacen("http", "ws", 1));
+    // Seen, so that the wait below is for another one.
+    let url = format!("{}/graphql", door.url.borrow_and_update().replacen("http", "ws", 1));
     let mut request = url.into_client_request().ok()?;
     request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse().ok()?);
     let Ok(Ok((mut socket, _))) = timeout(SILENCE, connect_async(request)).await else {
         // Until there is another server, or it goes on.
-        let _ = timeout(SILENCE, place.changed()).await;
+        let _ = timeout(SILENCE, door.url.changed()).await;
         return None;
     };
     let authorization = format!("Bearer {}", door.token);

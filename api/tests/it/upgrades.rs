@@ -17,6 +17,7 @@ use crate::log::Records;
 use crate::replay::Replay;
 use crate::seals::all_sealed;
 use crate::server::{Server, Settings};
+use crate::webhook_sink::WebhookSink;
 
 /// What an old server leaves to newer ones at once. It goes on to deliver until it has to deliver such an event.
 const RESIGNED: [&str; 6] = [
@@ -195,4 +196,48 @@ async fn an_old_server_asks_the_tables_for_rights_that_a_newer_one_may_end_in_it
     sqlx::query(sql).bind(bob_id).execute(&records.pool).await.unwrap();
     bob.ask("{ me { id } }", json!({})).await.fails("UNAUTHENTICATED");
     ada.query("{ me { id } }", json!({})).await;
+}
+
+#[tokio::test]
+async fn an_old_server_leaves_to_a_newer_one_what_it_cannot_deliver() {
+    let (database, hooks) = (database().await, WebhookSink::start().await);
+    let settings = Settings::on(&database.url).with("ORION_WEBHOOK_PRIVATE", "on");
+    let old = Server::with(settings).await;
+    let (ada, records) = (old.editor("ada").await, Records::of(&database.url).await);
+    let change =
+        json!({ "settings": { "notification_preferences": { "webhook_url": hooks.url("/ada") } } });
+    ada.mutate("updateSettings", change, "").await.done();
+    let trend = ada.detect_trend("explodes").await;
+    let waiting = async || {
+        let waiting: Vec<(i64, i32)> =
+            sqlx::query_as("SELECT position, attempts FROM deliveries ORDER BY position")
+                .fetch_all(&records.pool)
+                .await
+                .unwrap();
+        waiting
+    };
+    let is_sent =
+        async || (hooks.posted("/ada").len() == 1 && waiting().await.is_empty()).then_some(());
+    eventually("what it knows is delivered", is_sent).await;
+
+    let newer = Newer::on(&database.url).await;
+    newer.explodes(&trend).await;
+    has_resigned(&old).await;
+    assert!(old.leads("deliver").await, "it can send what it knows");
+    // The newer one has something to tell about it.
+    let (me, position) = (ada.query("{ me { id } }", json!({})).await, records.head().await);
+    sqlx::query(
+        "INSERT INTO deliveries (user_id, channel, position) VALUES ($1::uuid, 'webhook', $2)",
+    )
+    .bind(me["me"]["id"].as_str().unwrap())
+    .bind(position)
+    .execute(&records.pool)
+    .await
+    .unwrap();
+    let resigned = async || (!old.leads("deliver").await).then_some(());
+    eventually("it resigns", resigned).await;
+    assert_eq!(waiting().await, [(position, 0)], "it is neither given up nor has it failed");
+    assert_eq!(hooks.posted("/ada").len(), 1);
+    let said = old.stderr();
+    assert!(!said.contains("given up"), "{said}");
 }

@@ -119,6 +119,26 @@ impl TestCluster {
         assert!(is_gone, "the killed test cluster lives on");
     }
 
+    /// Keeps the postmaster and every process of it from doing anything, as a machine that hangs does: its
+    /// connections stay, and new ones are neither refused nor answered.
+    pub fn pause(&self) {
+        // The postmaster first, so that it starts no other meanwhile.
+        self.signal_all(Signal::STOP);
+    }
+
+    /// Lets it go on after a [`pause`](Self::pause).
+    pub fn go_on(&self) {
+        self.signal_all(Signal::CONT);
+    }
+
+    fn signal_all(&self, signal: Signal) {
+        let Some(postmaster) = Postmaster::of(&self.cluster.dir) else { return };
+        postmaster.signal(signal);
+        for pid in children_of(postmaster.pid).into_iter().filter_map(Pid::from_raw) {
+            let _ = kill_process(pid, signal);
+        }
+    }
+
     /// Starts PostgreSQL again, on the same port.
     ///
     /// # Panics

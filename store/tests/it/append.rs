@@ -392,3 +392,26 @@ async fn a_writer_that_hangs_elsewhere_is_waited_for_briefly_only() {
     world.log.append(one_event()).await.unwrap();
     assert_eq!(world.rows().await.len(), 1);
 }
+
+#[tokio::test]
+async fn another_isolation_level_of_the_database_fails_no_append() {
+    let world = World::new().await;
+    let database: String =
+        sqlx::query_scalar("SELECT current_database()").fetch_one(&world.owner).await.unwrap();
+    for (level, written) in [("repeatable read", 2), ("serializable", 4)] {
+        // Under it, who has waited for the lock would see the log as it was before.
+        let default =
+            format!("ALTER DATABASE {database} SET default_transaction_isolation = '{level}'");
+        sqlx::query(&default).execute(&world.owner).await.unwrap();
+        let logs = [world.another_log().await, world.another_log().await];
+        let lock = world.hold_the_lock().await;
+        let appends = logs.map(|log| tokio::spawn(async move { log.append(one_event()).await }));
+        let wait = async || world.waiting_for_the_lock().await.len() == 2;
+        eventually("both wait for the lock", wait).await;
+        lock.release().await;
+        for append in appends {
+            append.await.unwrap().unwrap();
+        }
+        assert_eq!(world.rows().await.len(), written);
+    }
+}
