@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::content::Content;
 use super::context::{CommandArgs, ContextExt as _, Outcome};
 use super::error::AtField as _;
+use super::inline::Inline;
 use super::page::Order;
 use super::plan::{Relation, ToOne};
 use super::reader::{Entity, Found};
@@ -45,17 +46,20 @@ pub enum AssetType {
 }
 
 /// A media file that was generated for a content.
-pub struct MediaAsset(Found<MediaAssetRow>);
+pub type MediaAsset = Inline<MediaAssetFields>;
 
-impl From<Found<MediaAssetRow>> for MediaAsset {
+/// What a client may select of it.
+pub struct MediaAssetFields(Found<MediaAssetRow>);
+
+impl From<Found<MediaAssetRow>> for MediaAssetFields {
     fn from(found: Found<MediaAssetRow>) -> Self {
         Self(found)
     }
 }
 
 /// A media file that was generated for a content.
-#[Object]
-impl MediaAsset {
+#[Object(name = "MediaAsset")]
+impl MediaAssetFields {
     /// The asset's id, a bare UUID.
     pub async fn id(&self) -> ID {
         self.0.row.id.into()
@@ -107,7 +111,7 @@ impl MediaAssetPayload {
     /// The asset; null when the mutation was refused.
     async fn media_asset(&self, ctx: &Context<'_>) -> Result<Option<MediaAsset>> {
         match self.asset_id {
-            Some(id) => Ok(ctx.row::<MediaAssetRow>(id).await?.map(MediaAsset)),
+            Some(id) => Ok(ctx.row::<MediaAssetRow>(id).await?.map(MediaAsset::from)),
             None => Ok(None),
         }
     }

@@ -8,6 +8,7 @@ pub mod context;
 pub mod error;
 mod event;
 mod found;
+mod inline;
 pub mod limits;
 mod media_asset;
 mod node;

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::content::Content;
 use super::context::{CommandArgs, ContextExt as _, Outcome};
 use super::error::{AtField as _, internal};
+use super::inline::Inline;
 use super::page::{List, Nodes, Order, PageArgs};
 use super::plan::{Relation, ToOne};
 use super::reader::{Condition, Entity, Found};
@@ -44,17 +45,20 @@ pub enum PipelineStatus {
 }
 
 /// One run of one stage of a content's generation.
-pub struct PipelineRun(Found<PipelineRunRow>);
+pub type PipelineRun = Inline<PipelineRunFields>;
 
-impl From<Found<PipelineRunRow>> for PipelineRun {
+/// What a client may select of it.
+pub struct PipelineRunFields(Found<PipelineRunRow>);
+
+impl From<Found<PipelineRunRow>> for PipelineRunFields {
     fn from(found: Found<PipelineRunRow>) -> Self {
         Self(found)
     }
 }
 
 /// One run of one stage of a content's generation.
-#[Object]
-impl PipelineRun {
+#[Object(name = "PipelineRun")]
+impl PipelineRunFields {
     /// The run's id, a bare UUID.
     pub async fn id(&self) -> ID {
         self.0.row.id.into()
@@ -179,7 +183,7 @@ impl StagePayload {
     /// The run as it is now; null when the mutation was refused.
     async fn pipeline_run(&self, ctx: &Context<'_>) -> Result<Option<PipelineRun>> {
         match self.run_id {
-            Some(id) => Ok(ctx.row::<PipelineRunRow>(id).await?.map(PipelineRun)),
+            Some(id) => Ok(ctx.row::<PipelineRunRow>(id).await?.map(PipelineRun::from)),
             None => Ok(None),
         }
     }

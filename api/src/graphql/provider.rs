@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::context::{CommandArgs, ContextExt as _, Outcome, naming_inputs};
 use super::error::AtField as _;
+use super::inline::Inline;
 use super::page::{List, Nodes, Order, PageArgs};
 use super::reader::{Condition, Entity, Found};
 use super::scalars::{Position, uuid};
@@ -45,17 +46,20 @@ const SHOWN_NAMES: [&str; 14] = [
 const HIDDEN: &str = "***";
 
 /// An AI service that the pipeline may use.
-pub struct Provider(Found<ProviderRow>);
+pub type Provider = Inline<ProviderFields>;
 
-impl From<Found<ProviderRow>> for Provider {
+/// What a client may select of it.
+pub struct ProviderFields(Found<ProviderRow>);
+
+impl From<Found<ProviderRow>> for ProviderFields {
     fn from(found: Found<ProviderRow>) -> Self {
         Self(found)
     }
 }
 
 /// An AI service that the pipeline may use.
-#[Object]
-impl Provider {
+#[Object(name = "Provider")]
+impl ProviderFields {
     /// The provider's id, a bare UUID.
     pub async fn id(&self) -> ID {
         self.0.row.id.into()
@@ -162,7 +166,7 @@ impl ProviderPayload {
     /// The provider as it is now; null when the mutation was refused.
     async fn provider(&self, ctx: &Context<'_>) -> Result<Option<Provider>> {
         match self.id {
-            Some(id) => Ok(ctx.row::<ProviderRow>(id).await?.map(Provider)),
+            Some(id) => Ok(ctx.row::<ProviderRow>(id).await?.map(Provider::from)),
             None => Ok(None),
         }
     }

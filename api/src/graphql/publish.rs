@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::content::{Content, acting_user};
 use super::context::{CommandArgs, ContextExt as _, Outcome};
 use super::error::AtField as _;
+use super::inline::Inline;
 use super::page::{List, Nodes, Order, PageArgs};
 use super::plan::{Relation, ToOne};
 use super::publish_record::PublishRecord;
@@ -51,17 +52,20 @@ pub enum PublishRequestStatus {
 }
 
 /// A request to publish one content to one platform, with or without an attempt yet.
-pub struct Publish(Found<PublishRow>);
+pub type Publish = Inline<PublishFields>;
 
-impl From<Found<PublishRow>> for Publish {
+/// What a client may select of it.
+pub struct PublishFields(Found<PublishRow>);
+
+impl From<Found<PublishRow>> for PublishFields {
     fn from(found: Found<PublishRow>) -> Self {
         Self(found)
     }
 }
 
 /// A request to publish one content to one platform, with or without an attempt yet.
-#[Object]
-impl Publish {
+#[Object(name = "Publish")]
+impl PublishFields {
     /// The request's id, a bare UUID.
     pub async fn id(&self) -> ID {
         self.0.row.id.into()
@@ -164,7 +168,7 @@ impl PublishQuery {
     ) -> Result<Option<Publish>> {
         ctx.allow(Action::Read)?;
         ctx.reach(min_position).await?;
-        Ok(ctx.row::<PublishRow>(uuid(&id)?).await?.map(Publish))
+        Ok(ctx.row::<PublishRow>(uuid(&id)?).await?.map(Publish::from))
     }
 
     /// The publish requests that the caller may see.
@@ -218,7 +222,7 @@ impl PublishPayload {
     /// The request as it is now; null when the mutation was refused.
     async fn publish(&self, ctx: &Context<'_>) -> Result<Option<Publish>> {
         match self.id {
-            Some(id) => Ok(ctx.row::<PublishRow>(id).await?.map(Publish)),
+            Some(id) => Ok(ctx.row::<PublishRow>(id).await?.map(Publish::from)),
             None => Ok(None),
         }
     }

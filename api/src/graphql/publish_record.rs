@@ -8,6 +8,7 @@ use orion_projections::tables::{ContentRow, PublishRecordRow, SocialAccountRow};
 
 use super::content::Content;
 use super::context::ContextExt as _;
+use super::inline::Inline;
 use super::page::{List, Nodes, Order, PageArgs};
 use super::plan::{Relation, ToOne};
 use super::reader::{Condition, Entity, Found};
@@ -38,17 +39,20 @@ pub enum PublishStatus {
 }
 
 /// One attempt to publish a content.
-pub struct PublishRecord(Found<PublishRecordRow>);
+pub type PublishRecord = Inline<PublishRecordFields>;
 
-impl From<Found<PublishRecordRow>> for PublishRecord {
+/// What a client may select of it.
+pub struct PublishRecordFields(Found<PublishRecordRow>);
+
+impl From<Found<PublishRecordRow>> for PublishRecordFields {
     fn from(found: Found<PublishRecordRow>) -> Self {
         Self(found)
     }
 }
 
 /// One attempt to publish a content.
-#[Object]
-impl PublishRecord {
+#[Object(name = "PublishRecord")]
+impl PublishRecordFields {
     /// The record's id, a bare UUID.
     pub async fn id(&self) -> ID {
         self.0.row.id.into()

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::content::acting_user;
 use super::context::{CommandArgs, ContextExt as _, Outcome, naming_inputs};
 use super::error::AtField as _;
+use super::inline::Inline;
 use super::page::{List, Nodes, Order, PageArgs};
 use super::plan::{Relation, ToOne};
 use super::reader::{Condition, Entity, Found};
@@ -41,17 +42,20 @@ pub enum Scope {
 }
 
 /// What a machine, such as a worker of the pipeline, signs its requests with.
-pub struct ServiceToken(Found<ServiceTokenRow>);
+pub type ServiceToken = Inline<ServiceTokenFields>;
 
-impl From<Found<ServiceTokenRow>> for ServiceToken {
+/// What a client may select of it.
+pub struct ServiceTokenFields(Found<ServiceTokenRow>);
+
+impl From<Found<ServiceTokenRow>> for ServiceTokenFields {
     fn from(found: Found<ServiceTokenRow>) -> Self {
         Self(found)
     }
 }
 
 /// What a machine, such as a worker of the pipeline, signs its requests with.
-#[Object]
-impl ServiceToken {
+#[Object(name = "ServiceToken")]
+impl ServiceTokenFields {
     /// The token's id, a bare UUID.
     pub async fn id(&self) -> ID {
         self.0.row.id.into()
@@ -189,7 +193,7 @@ impl ServiceTokenPayload {
 
 async fn service_token(ctx: &Context<'_>, id: Option<Uuid>) -> Result<Option<ServiceToken>> {
     match id {
-        Some(id) => Ok(ctx.row::<ServiceTokenRow>(id).await?.map(ServiceToken)),
+        Some(id) => Ok(ctx.row::<ServiceTokenRow>(id).await?.map(ServiceToken::from)),
         None => Ok(None),
     }
 }

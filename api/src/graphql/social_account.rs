@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::content::acting_user;
 use super::context::{CommandArgs, ContextExt as _, Outcome, naming_inputs};
 use super::error::AtField as _;
+use super::inline::Inline;
 use super::page::{List, Nodes, Order, PageArgs};
 use super::plan::{Relation, ToOne};
 use super::reader::{Condition, Entity, Found};
@@ -31,17 +32,20 @@ impl Entity for SocialAccountRow {
 const CREDENTIALS_CHARS_MAX: usize = 10_000;
 
 /// An account on a social platform, to publish through.
-pub struct SocialAccount(Found<SocialAccountRow>);
+pub type SocialAccount = Inline<SocialAccountFields>;
 
-impl From<Found<SocialAccountRow>> for SocialAccount {
+/// What a client may select of it.
+pub struct SocialAccountFields(Found<SocialAccountRow>);
+
+impl From<Found<SocialAccountRow>> for SocialAccountFields {
     fn from(found: Found<SocialAccountRow>) -> Self {
         Self(found)
     }
 }
 
 /// An account on a social platform, to publish through.
-#[Object]
-impl SocialAccount {
+#[Object(name = "SocialAccount")]
+impl SocialAccountFields {
     /// The account's id, a bare UUID.
     pub async fn id(&self) -> ID {
         self.0.row.id.into()
@@ -158,7 +162,7 @@ impl SocialAccountPayload {
     /// The account as it is now; null when the mutation was refused.
     async fn social_account(&self, ctx: &Context<'_>) -> Result<Option<SocialAccount>> {
         match self.id {
-            Some(id) => Ok(ctx.row::<SocialAccountRow>(id).await?.map(SocialAccount)),
+            Some(id) => Ok(ctx.row::<SocialAccountRow>(id).await?.map(SocialAccount::from)),
             None => Ok(None),
         }
     }

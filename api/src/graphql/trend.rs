@@ -16,6 +16,7 @@ use super::as_of::{AsOf, row_as_of};
 use super::content::{CONTENT_ORDER, Content};
 use super::context::{CommandArgs, ContextExt as _, Outcome, naming_inputs};
 use super::error::AtField as _;
+use super::inline::Inline;
 use super::page::{List, Nodes, Order, PageArgs};
 use super::plan::{Relation, ToMany};
 use super::reader::{Condition, Entity, Found};
@@ -43,17 +44,20 @@ pub enum TrendStatus {
 }
 
 /// A topic that an external source reports.
-pub struct Trend(Found<TrendRow>);
+pub type Trend = Inline<TrendFields>;
 
-impl From<Found<TrendRow>> for Trend {
+/// What a client may select of it.
+pub struct TrendFields(Found<TrendRow>);
+
+impl From<Found<TrendRow>> for TrendFields {
     fn from(found: Found<TrendRow>) -> Self {
         Self(found)
     }
 }
 
 /// A topic that an external source reports.
-#[Object]
-impl Trend {
+#[Object(name = "Trend")]
+impl TrendFields {
     /// The trend's id, a bare UUID.
     pub async fn id(&self) -> ID {
         self.0.row.id.into()
@@ -161,7 +165,7 @@ impl TrendQuery {
             Some(as_of) => row_as_of::<TrendRow>(ctx, "trend", id, as_of).await?,
             None => ctx.row::<TrendRow>(id).await?,
         };
-        Ok(found.map(Trend))
+        Ok(found.map(Trend::from))
     }
 
     /// All trends.
@@ -207,7 +211,7 @@ impl TrendPayload {
     /// The trend as it is now; null when the mutation was refused.
     async fn trend(&self, ctx: &Context<'_>) -> Result<Option<Trend>> {
         match self.id {
-            Some(id) => Ok(ctx.row::<TrendRow>(id).await?.map(Trend)),
+            Some(id) => Ok(ctx.row::<TrendRow>(id).await?.map(Trend::from)),
             None => Ok(None),
         }
     }

@@ -10,6 +10,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
 use super::context::ContextExt as _;
+use super::inline::Inline;
 use super::page::{List, Nodes, Order, PageArgs};
 use super::plan::{Relation, ToMany, ToOne};
 use super::reader::{Condition, Entity, Found};
@@ -73,17 +74,20 @@ pub enum OAuthProvider {
 }
 
 /// A person who can sign in.
-pub struct User(Found<UserRow>);
+pub type User = Inline<UserFields>;
 
-impl From<Found<UserRow>> for User {
+/// What a client may select of it.
+pub struct UserFields(Found<UserRow>);
+
+impl From<Found<UserRow>> for UserFields {
     fn from(found: Found<UserRow>) -> Self {
         Self(found)
     }
 }
 
 /// A person who can sign in.
-#[Object]
-impl User {
+#[Object(name = "User")]
+impl UserFields {
     /// The user's id, a bare UUID.
     pub async fn id(&self) -> ID {
         self.0.row.id.into()
@@ -150,7 +154,7 @@ impl User {
     }
     /// The user's preferences.
     async fn settings(&self, ctx: &Context<'_>) -> Result<Option<UserSettings>> {
-        Ok(self.0.one(ctx, SETTINGS, self.0.row.id).await?.map(UserSettings))
+        Ok(self.0.one(ctx, SETTINGS, self.0.row.id).await?.map(UserSettings::from))
     }
     /// The user's sessions, also those that are over; newest first.
     async fn sessions(
@@ -177,17 +181,20 @@ impl User {
 }
 
 /// The preferences of a user.
-pub struct UserSettings(Found<UserSettingsRow>);
+pub type UserSettings = Inline<UserSettingsFields>;
 
-impl From<Found<UserSettingsRow>> for UserSettings {
+/// What a client may select of it.
+pub struct UserSettingsFields(Found<UserSettingsRow>);
+
+impl From<Found<UserSettingsRow>> for UserSettingsFields {
     fn from(found: Found<UserSettingsRow>) -> Self {
         Self(found)
     }
 }
 
 /// The preferences of a user.
-#[Object]
-impl UserSettings {
+#[Object(name = "UserSettings")]
+impl UserSettingsFields {
     /// The preferences' id: there is one document for each user, under the user's id.
     pub async fn id(&self) -> ID {
         self.0.row.id.into()
@@ -218,17 +225,20 @@ impl UserSettings {
 }
 
 /// A time for which a user is signed in with one program.
-pub struct Session(Found<SessionRow>);
+pub type Session = Inline<SessionFields>;
 
-impl From<Found<SessionRow>> for Session {
+/// What a client may select of it.
+pub struct SessionFields(Found<SessionRow>);
+
+impl From<Found<SessionRow>> for SessionFields {
     fn from(found: Found<SessionRow>) -> Self {
         Self(found)
     }
 }
 
 /// A time for which a user is signed in with one program.
-#[Object]
-impl Session {
+#[Object(name = "Session")]
+impl SessionFields {
     /// The session's id, a bare UUID.
     pub async fn id(&self) -> ID {
         self.0.row.id.into()
@@ -279,9 +289,12 @@ impl Session {
 }
 
 /// An identity at another provider that a user has linked.
-pub struct OAuthAccount(Found<OAuthAccountRow>);
+pub type OAuthAccount = Inline<OAuthAccountFields>;
 
-impl From<Found<OAuthAccountRow>> for OAuthAccount {
+/// What a client may select of it.
+pub struct OAuthAccountFields(Found<OAuthAccountRow>);
+
+impl From<Found<OAuthAccountRow>> for OAuthAccountFields {
     fn from(found: Found<OAuthAccountRow>) -> Self {
         Self(found)
     }
@@ -289,7 +302,7 @@ impl From<Found<OAuthAccountRow>> for OAuthAccount {
 
 /// An identity at another provider that a user has linked.
 #[Object(name = "OAuthAccount")]
-impl OAuthAccount {
+impl OAuthAccountFields {
     /// The link's id, a bare UUID.
     pub async fn id(&self) -> ID {
         self.0.row.id.into()
@@ -372,7 +385,7 @@ impl UserQuery {
         let Some(id) = ctx.caller().actor.user_id() else { return Ok(None) };
         ctx.allow(Action::Read)?;
         ctx.reach(min_position).await?;
-        Ok(ctx.row::<UserRow>(id.0).await?.map(User))
+        Ok(ctx.row::<UserRow>(id.0).await?.map(User::from))
     }
 
     /// One user; for admins.
@@ -384,7 +397,7 @@ impl UserQuery {
     ) -> Result<Option<User>> {
         ctx.allow(Action::Audit)?;
         ctx.reach(min_position).await?;
-        Ok(ctx.row::<UserRow>(uuid(&id)?).await?.map(User))
+        Ok(ctx.row::<UserRow>(uuid(&id)?).await?.map(User::from))
     }
 
     /// All users; for admins.

@@ -14,6 +14,7 @@ use serde_json::Value;
 pub use self::mutation::{ContentMutation, acting_user, patch};
 use super::as_of::{AsOf, row_as_of};
 use super::context::ContextExt as _;
+use super::inline::Inline;
 use super::media_asset::{MEDIA_ASSET_ORDER, MediaAsset};
 use super::page::{List, Nodes, Order, PageArgs};
 use super::pipeline_run::{PIPELINE_RUN_ORDER, PipelineRun};
@@ -67,17 +68,20 @@ pub enum ContentStatus {
 }
 
 /// A content, made of a trend stage by stage.
-pub struct Content(Found<ContentRow>);
+pub type Content = Inline<ContentFields>;
 
-impl From<Found<ContentRow>> for Content {
+/// What a client may select of it.
+pub struct ContentFields(Found<ContentRow>);
+
+impl From<Found<ContentRow>> for ContentFields {
     fn from(found: Found<ContentRow>) -> Self {
         Self(found)
     }
 }
 
 /// A content, made of a trend stage by stage.
-#[Object]
-impl Content {
+#[Object(name = "Content")]
+impl ContentFields {
     /// The content's id, a bare UUID.
     pub async fn id(&self) -> ID {
         self.0.row.id.into()
@@ -219,7 +223,7 @@ impl ContentQuery {
             Some(as_of) => row_as_of::<ContentRow>(ctx, "content", id, as_of).await?,
             None => ctx.row::<ContentRow>(id).await?,
         };
-        Ok(found.map(Content))
+        Ok(found.map(Content::from))
     }
 
     /// The contents that the caller may see.

@@ -1,0 +1,258 @@
+//! Objects whose plain fields are resolved in place.
+//!
+//! The library makes a boxed future of each field and sends it through every extension of the schema. Nearly
+//! all fields of a row are there already, so that costs many times what the value does (ADR 11).
+
+use std::borrow::Cow;
+use std::ops::Deref;
+use std::pin::{Pin, pin};
+use std::task::{Context as Waking, Poll, Waker};
+
+use async_graphql::futures_util::future::try_join_all;
+use async_graphql::indexmap::IndexMap;
+use async_graphql::parser::types::{Field, Selection, SelectionSet};
+use async_graphql::registry::Registry;
+use async_graphql::{
+    ContainerType, Context, ContextSelectionSet, Name, ObjectType, OutputType, Positioned,
+    ServerResult, Value,
+};
+
+use super::found::Found;
+
+/// An object of GraphQL, as its own fields `T` resolve it.
+///
+/// Fields without a selection of their own are asked in turn, and what is known at once is taken at once. Those
+/// that must be waited for are waited for together. Extensions do not see these fields; those of the root they do.
+pub struct Inline<T>(pub T);
+
+impl<T, R> From<Found<R>> for Inline<T>
+where
+    T: From<Found<R>>,
+{
+    fn from(found: Found<R>) -> Self {
+        Self(T::from(found))
+    }
+}
+
+impl<T> Deref for Inline<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: ContainerType> ContainerType for Inline<T> {
+    async fn resolve_field(&self, ctx: &Context<'_>) -> ServerResult<Option<Value>> {
+        self.0.resolve_field(ctx).await
+    }
+}
+
+impl<T: ObjectType> ObjectType for Inline<T> {}
+
+impl<T: ContainerType> OutputType for Inline<T> {
+    fn type_name() -> Cow<'static, str> {
+        T::type_name()
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        T::create_type_info(registry)
+    }
+
+    async fn resolve(
+        &self,
+        ctx: &ContextSelectionSet<'_>,
+        field: &Positioned<Field>,
+    ) -> ServerResult<Value> {
+        let mut selected = IndexMap::with_capacity(ctx.item.node.items.len());
+        if !flatten(ctx, &ctx.item.node, &Self::type_name(), &mut selected) {
+            return self.0.resolve(ctx, field).await;
+        }
+        let (mut values, mut open) = (IndexMap::with_capacity(selected.len()), Vec::new());
+        for (key, field) in selected {
+            let value = if field.node.name.node == "__typename" {
+                Value::String(Self::type_name().into_owned())
+            } else if let Some(value) = at_once(&self.0, &ctx.with_field(field))? {
+                value
+            } else {
+                open.push(wait_for(&self.0, ctx, field));
+                Value::Null
+            };
+            values.insert(key.clone(), value);
+        }
+        for (key, value) in try_join_all(open).await? {
+            values.insert(key, value);
+        }
+        Ok(Value::Object(values))
+    }
+}
+
+/// The selected fields by their keys in the answer, those of fragments among them. False of what is rare and
+/// is left to the library: keys to be merged, fragments on interfaces, directives of a schema's own.
+fn flatten<'a>(
+    ctx: &ContextSelectionSet<'a>,
+    selected: &'a SelectionSet,
+    type_name: &str,
+    fields: &mut IndexMap<&'a Name, &'a Positioned<Field>>,
+) -> bool {
+    selected.items.iter().all(|selection| {
+        let (condition, selected) = match &selection.node {
+            Selection::Field(field) => {
+                let key = &field.node.response_key().node;
+                return field.node.directives.is_empty() && fields.insert(key, field).is_none();
+            }
+            Selection::InlineFragment(inline) => {
+                (inline.node.type_condition.as_ref(), &inline.node.selection_set.node)
+            }
+            Selection::FragmentSpread(spread) => {
+                let found = ctx.query_env.fragments.get(&spread.node.fragment_name.node);
+                let Some(fragment) = found else { return false };
+                (Some(&fragment.node.type_condition), &fragment.node.selection_set.node)
+            }
+        };
+        condition.is_none_or(|on| on.node.on.node == type_name)
+            && flatten(ctx, selected, type_name, fields)
+    })
+}
+
+/// The value of a field that selects nothing below it, if nothing must be waited for.
+fn at_once<T: ContainerType>(object: &T, ctx: &Context<'_>) -> ServerResult<Option<Value>> {
+    if !ctx.item.node.selection_set.node.items.is_empty() {
+        return Ok(None);
+    }
+    let resolved = pin!(object.resolve_field(ctx));
+    // One that is not ready is begun anew, where it can be waited for: resolvers of rows only read.
+    match resolved.poll(&mut Waking::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value.map(Option::unwrap_or_default).map(Some),
+        Poll::Pending => Ok(None),
+    }
+}
+
+/// Resolves a field where it can be waited for. What the future is made of is not part of the one of the object
+/// around it, or the two might contain each other.
+fn wait_for<'a, T: ContainerType>(
+    object: &'a T,
+    ctx: &ContextSelectionSet<'a>,
+    field: &'a Positioned<Field>,
+) -> Pin<Box<dyn Future<Output = ServerResult<(Name, Value)>> + Send + 'a>> {
+    let ctx = ctx.clone();
+    Box::pin(async move {
+        let value = object.resolve_field(&ctx.with_field(field)).await?;
+        Ok((field.node.response_key().node.clone(), value.unwrap_or_default()))
+    })
+}
+
+#[cfg(test)]
+#[expect(clippy::unused_async, reason = "resolvers are asynchronous")]
+mod tests {
+    use async_graphql::{
+        EmptyMutation, EmptySubscription, Interface, Object, Result, Schema, SimpleObject,
+    };
+
+    use super::*;
+
+    type Inlined = Inline<Leaf>;
+
+    #[derive(SimpleObject)]
+    struct Other {
+        known: i32,
+    }
+
+    #[derive(Interface)]
+    #[graphql(field(name = "known", ty = "&i32"))]
+    enum Either {
+        Leaf(Leaf),
+        Other(Other),
+    }
+
+    struct Leaf {
+        known: i32,
+    }
+
+    #[Object]
+    impl Leaf {
+        async fn known(&self) -> &i32 {
+            &self.known
+        }
+
+        async fn with(&self, argument: i32) -> i32 {
+            self.known + argument
+        }
+
+        /// Not ready when it is asked first.
+        async fn late(&self) -> i32 {
+            tokio::task::yield_now().await;
+            self.known
+        }
+
+        async fn maybe(&self) -> Result<Option<i32>> {
+            Err("no".into())
+        }
+
+        async fn sure(&self) -> Result<i32> {
+            Err("no".into())
+        }
+
+        async fn below(&self) -> Option<Inlined> {
+            tokio::task::yield_now().await;
+            (self.known < 3).then(|| Inline(Leaf { known: self.known + 1 }))
+        }
+
+        async fn all(&self) -> Vec<Inlined> {
+            (0..3).map(|known| Inline(Leaf { known })).collect()
+        }
+
+        async fn either(&self) -> Either {
+            Either::Other(Other { known: 7 })
+        }
+    }
+
+    struct Query;
+
+    #[Object]
+    impl Query {
+        async fn library(&self) -> Option<Leaf> {
+            Some(Leaf { known: 1 })
+        }
+
+        async fn inline(&self) -> Option<Inlined> {
+            Some(Inline(Leaf { known: 1 }))
+        }
+
+        async fn either(&self) -> Either {
+            Either::Leaf(Leaf { known: 1 })
+        }
+    }
+
+    /// Both ways must answer alike, whatever is selected.
+    #[tokio::test]
+    async fn it_answers_as_the_library_does() {
+        let schema = Schema::new(Query, EmptyMutation, EmptySubscription);
+        for (selected, fragments) in [
+            ("known late __typename with(argument: 2)", ""),
+            ("b: known a: known late a2: with(argument: 1)", ""),
+            ("below { known below { late below { known } } } known", ""),
+            ("all { known maybe } late", ""),
+            ("...F known", "fragment F on Leaf { late ...G } fragment G on Leaf { x: known }"),
+            ("... on Leaf { known } ... { late }", ""),
+            ("... on Either { known } late", ""),
+            ("below { known } below { late } known known", ""),
+            ("maybe known maybe", ""),
+            ("maybe known sure", ""),
+            ("known below { maybe sure }", ""),
+            ("all { known sure } known", ""),
+            ("known @skip(if: true) late @include(if: true)", ""),
+            ("either { __typename known ... on Other { x: known } } with(argument: 3)", ""),
+        ] {
+            let (mut answers, mut errors) = (Vec::new(), Vec::new());
+            for field in ["library", "inline"] {
+                let query = format!("{{ answer: {field} {{ {selected} }} }} {fragments}");
+                let response = schema.execute(query).await;
+                answers.push(response.data);
+                errors.push(response.errors);
+            }
+            assert_eq!(answers[0], answers[1], "{selected}");
+            assert_eq!(errors[0], errors[1], "{selected}");
+        }
+    }
+}
