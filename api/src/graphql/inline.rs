@@ -5,10 +5,10 @@
 
 use std::borrow::Cow;
 use std::ops::Deref;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::{Context as Waking, Poll, Waker};
 
-use async_graphql::futures_util::future::try_join_all;
+use async_graphql::futures_util::future::{BoxFuture, try_join_all};
 use async_graphql::indexmap::IndexMap;
 use async_graphql::parser::types::{Field, Selection, SelectionSet};
 use async_graphql::registry::Registry;
@@ -134,7 +134,7 @@ fn wait_for<'a, T: ContainerType>(
     object: &'a T,
     ctx: &ContextSelectionSet<'a>,
     field: &'a Positioned<Field>,
-) -> Pin<Box<dyn Future<Output = ServerResult<(Name, Value)>> + Send + 'a>> {
+) -> BoxFuture<'a, ServerResult<(Name, Value)>> {
     let ctx = ctx.clone();
     Box::pin(async move {
         let value = object.resolve_field(&ctx.with_field(field)).await?;
