@@ -41,6 +41,8 @@ impl Line {
     /// by the purpose, which is one of a few.
     pub fn new(turns: usize, connections: usize, purpose: &'static str) -> Self {
         let places = connections.saturating_mul(PLACES_PER_CONNECTION);
+        // So that the figure is there before somebody is refused.
+        counter!("orion_overloaded_total", "of" => purpose).increment(0);
         let semaphore =
             |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         Self { purpose, turns: semaphore(turns), places: semaphore(places) }

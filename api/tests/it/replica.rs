@@ -447,8 +447,7 @@ async fn what_was_promoted_is_not_read_for_it_has_a_history_of_its_own() {
     assert_eq!(reads(&server, "replica").await, before);
     assert!(server.metrics().await.contains("orion_replica_in_use 0"));
     let changes = changes(&server);
-    assert_eq!(changes.len(), 2, "{changes:#?}");
-    assert!(changes[1].contains("no standby of this database"), "{changes:#?}");
+    assert_eq!(changes.last().unwrap(), "no standby of this database", "{changes:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
