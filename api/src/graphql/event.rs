@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use async_graphql::connection::{Connection, CursorType, Edge};
+use async_graphql::connection::CursorType;
 use async_graphql::{Context, ID, InputObject, Json, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
 use orion_commands::Action;
@@ -12,9 +12,10 @@ use orion_store::seal::newest_seal_by;
 use orion_store::{Position as LogPosition, RecordedEvent, Selection};
 use serde_json::Value;
 
+use super::connection::{Connection, Total};
 use super::context::ContextExt as _;
 use super::error::{bad_input, internal};
-use super::page::{Total, TotalCount, page_size};
+use super::page::page_size;
 use super::scalars::{Position, uuid};
 
 /// An event of the log.
@@ -150,7 +151,7 @@ impl EventQuery {
         last: Option<i32>,
         before: Option<String>,
         min_position: Option<Position>,
-    ) -> Result<Connection<EventCursor, Event, TotalCount>> {
+    ) -> Result<Connection<EventCursor, Event>> {
         ctx.allow(Action::Audit)?;
         ctx.reach(min_position).await?;
         let (size, from_end) = page_size(first, last)?;
@@ -170,16 +171,13 @@ impl EventQuery {
         }
         let (has_previous, has_next) =
             if from_end { (has_more, before.is_some()) } else { (after.is_some(), has_more) };
-        let total = TotalCount(Total::Unknown(Box::new(move |ctx| {
+        let total = Total::Unknown(Box::new(move |ctx| {
             let (log, selection) = (ctx.app().bus.log(), selection.clone());
             Box::pin(async move { log.count(&selection).await.map_err(internal) })
-        })));
-        let mut connection = Connection::with_additional_fields(has_previous, has_next, total);
-        connection.edges = events
-            .into_iter()
-            .map(|event| Edge::new(EventCursor(event.position), Event(Arc::new(event))))
-            .collect();
-        Ok(connection)
+        }));
+        let nodes =
+            events.into_iter().map(|event| (EventCursor(event.position), Event(Arc::new(event))));
+        Ok(Connection::new((has_previous, has_next), total, nodes))
     }
 
     /// How long the log is, and how far what is computed from it; admins only.

@@ -9,9 +9,10 @@ use serde::de::{Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::connection::Total;
 use super::context::ContextExt as _;
 use super::error::internal;
-use super::page::{List, Nodes, PageArgs, Total};
+use super::page::{List, Nodes, PageArgs};
 use super::plan::{Branch, BranchRows, Plan, ToMany, ToOne};
 use super::reader::Entity;
 use super::selection::response_key;

@@ -8,7 +8,7 @@ use std::ops::Deref;
 use std::pin::pin;
 use std::task::{Context as Waking, Poll, Waker};
 
-use async_graphql::futures_util::future::{BoxFuture, join_all};
+use async_graphql::futures_util::future::{BoxFuture, join_all, try_join_all};
 use async_graphql::indexmap::IndexMap;
 use async_graphql::parser::types::{Field, Selection, SelectionSet};
 use async_graphql::registry::Registry;
@@ -99,6 +99,37 @@ impl<T: ContainerType> OutputType for Inline<T> {
     }
 }
 
+/// A list, the items of which no extension sees either.
+pub struct Items<'a, T>(Vec<&'a T>);
+
+impl<'a, T> FromIterator<&'a T> for Items<'a, T> {
+    fn from_iter<I: IntoIterator<Item = &'a T>>(items: I) -> Self {
+        Self(items.into_iter().collect())
+    }
+}
+
+impl<T: OutputType> OutputType for Items<'_, T> {
+    fn type_name() -> Cow<'static, str> {
+        Vec::<T>::type_name()
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        Vec::<T>::create_type_info(registry)
+    }
+
+    async fn resolve(
+        &self,
+        ctx: &ContextSelectionSet<'_>,
+        field: &Positioned<Field>,
+    ) -> ServerResult<Value> {
+        let items = self.0.iter().enumerate().map(async |(index, item)| {
+            let ctx = ctx.with_index(index);
+            item.resolve(&ctx, field).await.map_err(|error| ctx.set_error_path(error))
+        });
+        try_join_all(items).await.map(Value::List)
+    }
+}
+
 /// The selected fields by their keys in the answer, those of fragments among them. False of what is rare and
 /// is left to the library: keys to be merged, fragments on interfaces, directives of a schema's own.
 fn flatten<'a>(
@@ -179,6 +210,14 @@ mod tests {
 
     struct Leaf {
         known: i32,
+        items: Vec<Inlined>,
+    }
+
+    impl Leaf {
+        fn new(known: i32) -> Self {
+            let below = |known| Inline(Self { known, items: Vec::new() });
+            Self { known, items: (0..3).map(below).collect() }
+        }
     }
 
     #[Object]
@@ -207,11 +246,15 @@ mod tests {
 
         async fn below(&self) -> Option<Inlined> {
             tokio::task::yield_now().await;
-            (self.known < 3).then(|| Inline(Leaf { known: self.known + 1 }))
+            (self.known < 3).then(|| Inline(Leaf::new(self.known + 1)))
         }
 
-        async fn all(&self) -> Vec<Inlined> {
-            (0..3).map(|known| Inline(Leaf { known })).collect()
+        async fn all(&self) -> Vec<&Inlined> {
+            self.items.iter().collect()
+        }
+
+        async fn items(&self) -> Items<'_, Inlined> {
+            self.items.iter().collect()
         }
 
         async fn either(&self) -> Either {
@@ -224,15 +267,15 @@ mod tests {
     #[Object]
     impl Query {
         async fn library(&self) -> Option<Leaf> {
-            Some(Leaf { known: 1 })
+            Some(Leaf::new(1))
         }
 
         async fn inline(&self) -> Option<Inlined> {
-            Some(Inline(Leaf { known: 1 }))
+            Some(Inline(Leaf::new(1)))
         }
 
         async fn either(&self) -> Either {
-            Either::Leaf(Leaf { known: 1 })
+            Either::Leaf(Leaf::new(1))
         }
     }
 
@@ -256,19 +299,31 @@ mod tests {
             ("known @skip(if: true) late @include(if: true)", ""),
             ("either { __typename known ... on Other { x: known } } with(argument: 3)", ""),
         ] {
-            let (mut answers, mut errors) = (Vec::new(), Vec::new());
-            for field in ["library", "inline"] {
-                let query = format!("{{ answer: {field} {{ {selected} }} }} {fragments}");
-                let response = schema.execute(query).await;
-                answers.push(response.data);
-                // Which of two comes first is left open.
-                let mut failed: Vec<_> =
-                    response.errors.into_iter().map(|error| (error.message, error.path)).collect();
-                failed.sort_by_key(|(_, path)| format!("{path:?}"));
-                errors.push(failed);
-            }
-            assert_eq!(answers[0], answers[1], "{selected}");
-            assert_eq!(errors[0], errors[1], "{selected}");
+            let asked = ["library", "inline"]
+                .map(|field| format!("{{ answer: {field} {{ {selected} }} }} {fragments}"));
+            assert_same(&schema, asked).await;
         }
+        for selected in ["known late", "known maybe", "late sure", "below { late }", "...F"] {
+            let fragment = if selected == "...F" { "fragment F on Leaf { known }" } else { "" };
+            let asked = ["all", "items"].map(|field| {
+                format!("{{ inline {{ answer: {field} {{ {selected} }} }} }} {fragment}")
+            });
+            assert_same(&schema, asked).await;
+        }
+    }
+
+    async fn assert_same(
+        schema: &Schema<Query, EmptyMutation, EmptySubscription>,
+        asked: [String; 2],
+    ) {
+        let [by_library, inline] = asked.clone().map(async |query| {
+            let response = schema.execute(query).await;
+            // Which of two comes first is left open.
+            let mut errors: Vec<_> =
+                response.errors.into_iter().map(|error| (error.message, error.path)).collect();
+            errors.sort_by_key(|(_, path)| format!("{path:?}"));
+            (response.data, errors)
+        });
+        assert_eq!(inline.await, by_library.await, "{asked:?}");
     }
 }

@@ -3,6 +3,7 @@
 mod account;
 mod as_of;
 pub mod began;
+mod connection;
 mod content;
 pub mod context;
 pub mod error;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
-use async_graphql::connection::{Connection, CursorType, Edge};
+use async_graphql::connection::CursorType;
 use async_graphql::{Context, Name, ObjectType, OutputType, Result, Value};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,6 +11,7 @@ use chrono::{DateTime, Datelike as _};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::connection::{Connection, Total};
 use super::context::ContextExt as _;
 use super::error::{bad_input, internal};
 use super::found::Found;
@@ -254,54 +255,16 @@ impl<T: Entity> List<T> {
         } else {
             (page.after.is_some(), has_more)
         };
-        let mut connection =
-            Connection::with_additional_fields(has_previous, has_next, TotalCount(total));
         let list = self.order.list_of(T::NAME);
-        connection.edges = rows
-            .into_iter()
-            .map(|(value, found)| {
-                let cursor = Cursor { list: list.clone(), value, id: found.row.id() };
-                Edge::new(cursor, N::from(found))
-            })
-            .collect();
-        connection
+        let nodes = rows.into_iter().map(|(value, found)| {
+            (Cursor { list: list.clone(), value, id: found.row.id() }, N::from(found))
+        });
+        Connection::new((has_previous, has_next), total, nodes)
     }
 }
 
 /// A page of nodes.
-pub type Nodes<N> = Connection<Cursor, N, TotalCount>;
-
-/// Counts a list.
-pub type Count = Box<
-    dyn for<'a> Fn(
-            &'a Context<'a>,
-        ) -> std::pin::Pin<Box<dyn Future<Output = Result<i64>> + Send + 'a>>
-        + Send
-        + Sync,
->;
-
-/// How long a whole list is.
-pub enum Total {
-    /// It was counted with the page, if it was asked for.
-    Known(Option<i64>),
-    /// It is counted when asked for.
-    Unknown(Count),
-}
-
-/// Says how long a list is.
-pub struct TotalCount(pub(super) Total);
-
-/// What a connection has beside its edges.
-#[async_graphql::Object]
-impl TotalCount {
-    /// How many nodes the whole list has; counted only when asked for.
-    async fn total_count(&self, ctx: &Context<'_>) -> Result<i64> {
-        match &self.0 {
-            Total::Known(count) => Ok(count.unwrap_or_default()),
-            Total::Unknown(count) => count(ctx).await,
-        }
-    }
-}
+pub type Nodes<N> = Connection<Cursor, N>;
 
 #[cfg(test)]
 mod tests {

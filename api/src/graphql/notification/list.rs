@@ -1,6 +1,6 @@
 //! The list of a user's notifications, newest first.
 
-use async_graphql::connection::{Connection, CursorType, Edge};
+use async_graphql::connection::CursorType;
 use async_graphql::{Context, ID, InputObject, Object, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,9 +11,10 @@ use sqlx::{FromRow, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::{COLUMNS, Notification, NotificationKind, NotificationRow};
+use crate::graphql::connection::{Connection, Total};
 use crate::graphql::context::{App, ContextExt as _};
 use crate::graphql::error::{bad_input, coded, internal};
-use crate::graphql::page::{Total, TotalCount, page_size};
+use crate::graphql::page::page_size;
 use crate::graphql::scalars::{Position, uuid};
 use crate::graphql::snapshot::Snapshot;
 
@@ -158,7 +159,7 @@ impl NotificationQuery {
         last: Option<i32>,
         before: Option<String>,
         min_position: Option<Position>,
-    ) -> Result<Connection<NotificationCursor, Notification, TotalCount>> {
+    ) -> Result<Connection<NotificationCursor, Notification>> {
         let actor = ctx.allow(Action::Read)?;
         // It refuses what is beyond the end of the log, too.
         ctx.reach(min_position).await?;
@@ -189,7 +190,7 @@ impl NotificationQuery {
         if from_end {
             rows.reverse();
         }
-        let total = TotalCount(Total::Unknown(Box::new(move |ctx| {
+        let total = Total::Unknown(Box::new(move |ctx| {
             let selection = selection.clone();
             Box::pin(async move {
                 match selection {
@@ -197,12 +198,11 @@ impl NotificationQuery {
                     None => Ok(0),
                 }
             })
-        })));
-        let mut connection = Connection::with_additional_fields(has_previous, has_next, total);
-        let edge = |notification: Notification| {
-            Edge::new(NotificationCursor(notification.row.position), notification)
+        }));
+        let node = |notification: Notification| {
+            (NotificationCursor(notification.row.position), notification)
         };
-        connection.edges = rows.into_iter().filter_map(Notification::of).map(edge).collect();
-        Ok(connection)
+        let nodes = rows.into_iter().filter_map(Notification::of).map(node);
+        Ok(Connection::new((has_previous, has_next), total, nodes))
     }
 }
