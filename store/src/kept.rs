@@ -8,16 +8,20 @@
 
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
 
 use crate::connect::{ACQUIRE_FOR, TRUST_FOR};
-use crate::line::{Line, Overload, Turn, WAIT_MAX};
+use crate::line::{Line, Overload, Turn};
+
+/// How many connections are left to those who ask the pool itself: readiness, figures, and what the server does by
+/// itself are not to stand behind a crowd.
+const LEFT: usize = 2;
 
 /// A pool, and connections of it that are kept out of it. Cheap to clone; all clones share them.
 #[derive(Clone, Debug)]
@@ -26,8 +30,8 @@ pub struct Kept {
     idle: Arc<Idle>,
     /// Who takes one waits here: one that is given back and kept does not come by the pool's line.
     turns: Arc<Semaphore>,
-    /// The lines before that. As many come out of the first as the pool has connections, and half as many out of
-    /// that of the patient, so that neither keeps the other from its turn.
+    /// The lines before that. As many come out of the first as there are turns, and half as many out of that of the
+    /// patient, so that neither keeps the other from its turn.
     line: Line,
     patient: Line,
     /// Waits for as long as the pool would.
@@ -89,13 +93,34 @@ struct Turns {
     _place: Turn,
 }
 
-/// The connections, and since when each of them rests.
+/// What rests outside of the pool.
 #[derive(Debug, Default)]
-struct Idle(Mutex<Vec<(PoolConnection<Postgres>, Instant)>>);
+struct Idle {
+    /// The connections, and since when each of them rests.
+    connections: Mutex<Vec<(PoolConnection<Postgres>, Instant)>>,
+    /// How many found none here, and wait at the pool: what is given back goes there then.
+    wanted: AtomicUsize,
+}
+
+/// One that waits at the pool until this is dropped.
+struct Wanted<'a>(&'a AtomicUsize);
+
+impl<'a> Wanted<'a> {
+    fn by_one(idle: &'a Idle) -> Self {
+        idle.wanted.fetch_add(1, Ordering::Relaxed);
+        Self(&idle.wanted)
+    }
+}
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Idle {
     fn lock(&self) -> MutexGuard<'_, Vec<(PoolConnection<Postgres>, Instant)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -121,9 +146,10 @@ impl Kept {
             }
         });
         let size = size(&pool);
-        let turns = Arc::new(Semaphore::new(size));
-        let line = Line::new(size, size, purpose);
-        let patient = Line::new(size.div_ceil(2), size, purpose);
+        let count = size.saturating_sub(LEFT).max(1);
+        let turns = Arc::new(Semaphore::new(count));
+        let line = Line::new(count, size, purpose);
+        let patient = Line::new(count.div_ceil(2), size, purpose);
         Self { pool, idle, turns, line, patient, is_patient: false }
     }
 
@@ -139,7 +165,7 @@ impl Kept {
         &self.pool
     }
 
-    /// A connection for one statement; at most as many are taken at a time as the pool has.
+    /// A connection for one statement; at most as many are taken at a time as the pool has, but for two.
     ///
     /// # Errors
     /// When there is none in time: see [`is_overload`].
@@ -148,9 +174,11 @@ impl Kept {
         let newest = self.idle.lock().pop();
         // One that rested for longer the pool tries, now that it gets it back.
         let trusted = newest.filter(|(_, since)| since.elapsed() <= TRUST_FOR);
-        let connection = match trusted {
-            Some((connection, _)) => connection,
-            None => self.pool.acquire().await?,
+        let connection = if let Some((connection, _)) = trusted {
+            connection
+        } else {
+            let _wanted = Wanted::by_one(&self.idle);
+            self.pool.acquire().await?
         };
         Ok(Taken { connection, turn })
     }
@@ -167,24 +195,22 @@ impl Kept {
 
     async fn turn(&self) -> Result<Turns, sqlx::Error> {
         let next = self.turns.clone().acquire_owned();
-        // The turns never end, so that there is none only when it was too late.
-        if self.is_patient {
-            let place = self.patient.turn_within(ACQUIRE_FOR).await;
-            let place = place.ok_or(sqlx::Error::PoolTimedOut)?;
-            let turn = timeout(ACQUIRE_FOR, next).await.ok().and_then(Result::ok);
-            return Ok(Turns { _place: place, _turn: turn.ok_or(sqlx::Error::PoolTimedOut)? });
-        }
-        let overload = |error| sqlx::Error::Io(io::Error::other(error));
-        let place = self.line.turn().await.map_err(overload)?;
-        let turn = timeout(WAIT_MAX, next).await.ok().and_then(Result::ok);
-        let turn = turn.ok_or_else(|| overload(self.line.refuse()))?;
-        Ok(Turns { _place: place, _turn: turn })
+        let (place, turn) = if self.is_patient {
+            let both = self.patient.turn_and_within(ACQUIRE_FOR, next).await;
+            both.ok_or(sqlx::Error::PoolTimedOut)?
+        } else {
+            let both = self.line.turn_and(next).await;
+            both.map_err(|error| sqlx::Error::Io(io::Error::other(error)))?
+        };
+        // The turns never end.
+        Ok(Turns { _place: place, _turn: turn.map_err(|_| sqlx::Error::PoolClosed)? })
     }
 
     /// Gives a connection back whose statement succeeded; one that is dropped goes back to the pool.
     pub fn give_back(&self, taken: Taken) {
         let mut idle = self.idle.lock();
-        if idle.len() < size(&self.pool) / 2 && !self.pool.is_closed() {
+        let is_wanted = self.idle.wanted.load(Ordering::Relaxed) > 0;
+        if !is_wanted && idle.len() < size(&self.pool) / 2 && !self.pool.is_closed() {
             idle.push((taken.connection, Instant::now()));
         }
     }

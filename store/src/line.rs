@@ -2,6 +2,7 @@
 //!
 //! It is short, in places and in time: who would have to wait for longer is better told at once to come back.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tokio::time::timeout;
 const PLACES_PER_CONNECTION: usize = 64;
 
 /// How long one stands in line.
-pub(crate) const WAIT_MAX: Duration = Duration::from_millis(500);
+const WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// A line. Cheap to clone; all clones are the same.
 #[derive(Clone, Debug)]
@@ -53,23 +54,37 @@ impl Line {
     /// # Errors
     /// When too many do.
     pub async fn turn(&self) -> Result<Turn, Overload> {
-        let turn = match self.places.try_acquire() {
-            Ok(_place) => self.turn_within(WAIT_MAX).await,
+        let (turn, ()) = self.turn_and(ready(())).await?;
+        Ok(turn)
+    }
+
+    /// Waits for one's turn and then for something else, for a moment in all.
+    pub(crate) async fn turn_and<T>(
+        &self,
+        then: impl Future<Output = T>,
+    ) -> Result<(Turn, T), Overload> {
+        let both = match self.places.try_acquire() {
+            Ok(_place) => self.turn_and_within(WAIT_MAX, then).await,
             Err(_) => None,
         };
-        turn.ok_or_else(|| self.refuse())
+        both.ok_or_else(|| {
+            counter!("orion_overloaded_total", "of" => self.purpose).increment(1);
+            Overload
+        })
     }
 
-    /// Counts somebody who is refused.
-    pub(crate) fn refuse(&self) -> Overload {
-        counter!("orion_overloaded_total", "of" => self.purpose).increment(1);
-        Overload
-    }
-
-    /// Waits for one's turn behind those who came before, without a place; `None` when it has not come by then.
-    pub(crate) async fn turn_within(&self, patience: Duration) -> Option<Turn> {
-        let permit = timeout(patience, self.turns.clone().acquire_owned()).await;
-        // The turns never end.
-        Some(Turn { _permit: permit.ok()?.ok()? })
+    /// Waits for one's turn behind those who came before, without a place, and then for something else; `None` when
+    /// it has not come by then.
+    pub(crate) async fn turn_and_within<T>(
+        &self,
+        patience: Duration,
+        then: impl Future<Output = T>,
+    ) -> Option<(Turn, T)> {
+        let both = async {
+            // The turns never end.
+            let permit = self.turns.clone().acquire_owned().await.ok()?;
+            Some((Turn { _permit: permit }, then.await))
+        };
+        timeout(patience, both).await.ok()?
     }
 }

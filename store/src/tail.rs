@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use metrics::counter;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgListener, PgPoolOptions};
 use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::clock;
+use crate::connect::ACQUIRE_FOR;
 use crate::error::StoreError;
 use crate::log::{head, read};
 use crate::outdated::Outdated;
@@ -308,7 +309,10 @@ impl Tail {
     }
 
     async fn forward(&self) -> Result<(), sqlx::Error> {
-        let mut listener = PgListener::connect_with(&self.pool).await?;
+        // A pool of its own: it would keep a connection of the other for good.
+        let own = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_FOR);
+        let own = own.connect_lazy_with((*self.pool.connect_options()).clone());
+        let mut listener = PgListener::connect_with(&own).await?;
         listener.listen(CHANNEL).await?;
         while let Some(notification) = listener.try_recv().await? {
             // Most are the echo of this process's own appends, which it knows by now, or in a moment.

@@ -313,6 +313,9 @@ impl ContextExt for Context<'_> {
             Some(position) => self.app().shows(position).await,
             None => true,
         };
+        if let (true, Some(tables)) = (projected, done.position) {
+            self.snapshot().promise(Extent { tables, ..Extent::default() });
+        }
         let position = done.position.map(Position);
         Ok(Outcome { position, projected, errors: Vec::new(), ids: done.ids })
     }

@@ -91,7 +91,7 @@ pub fn not_reached() -> Error {
 }
 
 /// True when the tables were found to be behind what was promised.
-fn is_behind(failure: &(dyn std::error::Error + 'static)) -> bool {
+pub fn is_behind(failure: &(dyn std::error::Error + 'static)) -> bool {
     let shared = failure.downcast_ref::<Arc<sqlx::Error>>();
     failure.is::<Behind>()
         || shared.is_some_and(|failure| is_behind(failure.as_ref()))

@@ -1,14 +1,14 @@
 //! Objects whose plain fields are resolved in place.
 //!
 //! The library makes a boxed future of each field and sends it through every extension of the schema. Nearly
-//! all fields of a row are there already, so that costs many times what the value does (ADR 11).
+//! all fields of a row are there already, so that costs many times what the value does (ADR 16).
 
 use std::borrow::Cow;
+use std::future::poll_fn;
 use std::ops::Deref;
-use std::pin::pin;
-use std::task::{Context as Waking, Poll, Waker};
+use std::task::Poll;
 
-use async_graphql::futures_util::future::{BoxFuture, join_all, try_join_all};
+use async_graphql::futures_util::future::{join_all, try_join_all};
 use async_graphql::indexmap::IndexMap;
 use async_graphql::parser::types::{Field, Selection, SelectionSet};
 use async_graphql::registry::Registry;
@@ -17,12 +17,14 @@ use async_graphql::{
     ServerResult, Value,
 };
 
+use tokio_util::sync::ReusableBoxFuture;
+
 use super::found::Found;
 
 /// An object of GraphQL, as its own fields `T` resolve it.
 ///
-/// Fields without a selection of their own are asked in turn, and what is known at once is taken at once. Those
-/// that must be waited for are waited for together. Extensions do not see these fields; those of the root they do.
+/// Fields are asked in turn, and what is known at once is taken at once. Those that must be waited for are waited for
+/// together. Extensions do not see these fields; those of the root they do.
 pub struct Inline<T>(pub T);
 
 impl<T, R> From<Found<R>> for Inline<T>
@@ -69,31 +71,42 @@ impl<T: ContainerType> OutputType for Inline<T> {
             return self.0.resolve(ctx, field).await;
         }
         let (mut values, mut open) = (IndexMap::with_capacity(selected.len()), Vec::new());
+        let mut put = |key: &Name, value| match value {
+            Ok(value) => _ = values.insert(key.clone(), value),
+            // As the library does: the field is left out, and what is in its place is decided at the end.
+            Err(error) => {
+                values.shift_remove(key);
+                ctx.add_error(error);
+            }
+        };
+        let mut free: Option<ReusableBoxFuture<'_, _>> = None;
         for (key, field) in selected {
-            let value = if field.node.name.node == "__typename" {
-                Some(Ok(Value::String(Self::type_name().into_owned())))
-            } else {
-                at_once(&self.0, &ctx.with_field(field))
+            if field.node.name.node == "__typename" {
+                put(key, Ok(Value::String(Self::type_name().into_owned())));
+                continue;
+            }
+            let begun = resolved(&self.0, ctx, field);
+            let mut next = match free.take() {
+                Some(mut used) => {
+                    used.set(begun);
+                    used
+                }
+                None => ReusableBoxFuture::new(begun),
             };
-            match value {
-                Some(Ok(value)) => _ = values.insert(key.clone(), value),
-                // As the library does: the field is left out, and what is in its place is decided at the end.
-                Some(Err(error)) => ctx.add_error(error),
-                None => {
+            match poll_fn(|waking| Poll::Ready(next.poll(waking))).await {
+                Poll::Ready(value) => {
+                    put(key, value);
+                    free = Some(next);
+                }
+                Poll::Pending => {
                     // Keeps its place.
-                    values.insert(key.clone(), Value::Null);
-                    open.push(wait_for(&self.0, ctx, field));
+                    put(key, Ok(Value::Null));
+                    open.push(async move { (key, next.await) });
                 }
             }
         }
         for (key, value) in join_all(open).await {
-            match value {
-                Ok(value) => _ = values.insert(key.clone(), value),
-                Err(error) => {
-                    ctx.add_error(error);
-                    values.shift_remove(key);
-                }
-            }
+            put(key, value);
         }
         Ok(if values.is_empty() { Value::Null } else { Value::Object(values) })
     }
@@ -158,36 +171,25 @@ fn flatten<'a>(
     })
 }
 
-/// The value of a field that selects nothing below it, if nothing must be waited for.
-fn at_once<T: ContainerType>(object: &T, ctx: &Context<'_>) -> Option<ServerResult<Value>> {
-    if !ctx.item.node.selection_set.node.items.is_empty() {
-        return None;
-    }
-    let resolved = pin!(object.resolve_field(ctx));
-    // One that is not ready is begun anew, where it can be waited for: resolvers of rows only read.
-    match resolved.poll(&mut Waking::from_waker(Waker::noop())) {
-        Poll::Ready(value) => Some(value.map(Option::unwrap_or_default)),
-        Poll::Pending => None,
-    }
-}
-
-/// Resolves a field where it can be waited for. What the future is made of is not part of the one of the object
-/// around it, or the two might contain each other.
-fn wait_for<'a, T: ContainerType>(
+/// The value of a field. What this future is made of is not part of the one of the object around it, or the two might
+/// contain each other.
+fn resolved<'a, T: ContainerType>(
     object: &'a T,
     ctx: &ContextSelectionSet<'a>,
     field: &'a Positioned<Field>,
-) -> BoxFuture<'a, (&'a Name, ServerResult<Value>)> {
+) -> impl Future<Output = ServerResult<Value>> + Send + 'a {
     let ctx = ctx.clone();
-    Box::pin(async move {
-        let value = object.resolve_field(&ctx.with_field(field)).await;
-        (&field.node.response_key().node, value.map(Option::unwrap_or_default))
-    })
+    async move {
+        let value = object.resolve_field(&ctx.with_field(field)).await?;
+        Ok(value.unwrap_or_default())
+    }
 }
 
 #[cfg(test)]
 #[expect(clippy::unused_async, reason = "resolvers are asynchronous")]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use async_graphql::{
         EmptyMutation, EmptySubscription, Interface, Object, Result, Schema, SimpleObject,
     };
@@ -234,6 +236,13 @@ mod tests {
         async fn late(&self) -> i32 {
             tokio::task::yield_now().await;
             self.known
+        }
+
+        /// Says how often it was begun.
+        async fn begun(&self, ctx: &Context<'_>) -> usize {
+            let begun = ctx.data_unchecked::<AtomicUsize>().fetch_add(1, Ordering::Relaxed) + 1;
+            tokio::task::yield_now().await;
+            begun
         }
 
         async fn maybe(&self) -> Result<Option<i32>> {
@@ -310,6 +319,18 @@ mod tests {
             });
             assert_same(&schema, asked).await;
         }
+    }
+
+    #[tokio::test]
+    async fn what_must_be_waited_for_is_begun_once() {
+        let schema = Schema::build(Query, EmptyMutation, EmptySubscription)
+            .data(AtomicUsize::default())
+            .finish();
+        let answer = schema.execute("{ inline { known a: begun late b: begun } }").await;
+        let expected = async_graphql::value!({
+            "inline": { "known": 1, "a": 1, "late": 1, "b": 2 }
+        });
+        assert_eq!(answer.data, expected);
     }
 
     async fn assert_same(

@@ -43,6 +43,7 @@ use orion_commands::Actor;
 
 use self::context::{App, Caller};
 use self::reader::Reader;
+pub use self::snapshot::OfDone;
 use self::snapshot::{Snapshot, SnapshotPerOperation};
 use self::subscription::{SharedWork, Subscription};
 

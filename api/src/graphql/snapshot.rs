@@ -12,7 +12,7 @@ use async_graphql::parser::types::OperationType;
 use async_graphql::{Request, Response, ServerResult, Value, async_trait};
 use metrics::counter;
 use orion_projections::{NOTIFICATIONS, READ_MODEL};
-use orion_store::{Begun as Transaction, Kept, Position};
+use orion_store::{Begun as Transaction, Kept, Position, is_overload};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{Decode, Execute as _, Postgres, QueryBuilder, Row as _, Type};
@@ -28,6 +28,10 @@ use crate::reads::{Extent, Reads, Replica};
 const TOO_LONG: &str = "57014";
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+
+/// A mark in the data of a request: it shows what was done, so that it must not be refused.
+#[derive(Clone, Copy, Debug)]
+pub struct OfDone;
 
 /// The state of the tables that an operation sees: taken when it reads its first row, given back at
 /// its end or when nobody waits for the answer any more.
@@ -223,7 +227,10 @@ impl Snapshot {
     /// go on with what the primary has removed.
     fn turn(&self, replica: &Replica, error: &sqlx::Error) {
         debug!(%error, "reading from the replica has failed");
-        replica.doubt();
+        // A crowd is no reason to think that it is away.
+        if !is_overload(error) {
+            replica.doubt();
+        }
         self.is_turned.store(true, Ordering::Relaxed);
         *self.known() = None;
     }
@@ -371,7 +378,9 @@ impl Extension for OfOperation {
         let own = request.data.get(&TypeId::of::<Caller>());
         let caller = own.and_then(|own| own.downcast_ref()).or_else(|| ctx.data_opt::<Caller>());
         if let Some(caller) = caller.cloned() {
-            let snapshot = Snapshot::new(app.reads.clone());
+            let is_of_done = request.data.contains_key(&TypeId::of::<OfDone>());
+            let reads = if is_of_done { app.reads.patient() } else { app.reads.clone() };
+            let snapshot = Snapshot::new(reads);
             request.data.insert(loader_in(&snapshot, caller.actor));
             self.0.get_or_init(|| Began { snapshot, position: read_position(app) });
         }

@@ -16,6 +16,7 @@ use super::{Sender, Shared, caller};
 use crate::graphql::context::Caller;
 use crate::graphql::error::failure;
 use crate::graphql::limits::retry_after_ms;
+use crate::graphql::{OfDone, request_of};
 use crate::limits::{Exceeded, seconds};
 
 /// What a client gets who has signed in.
@@ -113,11 +114,13 @@ async fn answer(
 ) -> Result<Value, Response> {
     let caller = caller(&shared.app, sender).await.map_err(|error| failed(&auth_error(error)))?;
     let request = Request::new(operation).variables(Variables::from_json(variables));
-    answer_as(shared, caller, request).await
+    answer_of(execute(shared, caller, request)).await
 }
 
-async fn answer_as(shared: &Shared, caller: Caller, request: Request) -> Result<Value, Response> {
-    let response = execute(shared, caller, request).await;
+async fn answer_of(
+    answered: impl Future<Output = async_graphql::Response>,
+) -> Result<Value, Response> {
+    let response = answered.await;
     if let Some(error) = response.errors.into_iter().next() {
         let error = async_graphql::Error {
             message: error.message,
@@ -130,14 +133,15 @@ async fn answer_as(shared: &Shared, caller: Caller, request: Request) -> Result<
     Ok(data.get_mut("answer").map(Value::take).unwrap_or_default())
 }
 
-/// The fields of a user, as that user sees them; null while the tables do not have the user.
+/// The fields of a user, as that user sees them; null while the tables do not have the user. It shows what was done,
+/// so it does not stand in the lines of requests.
 pub(super) async fn me_as(
     shared: &Shared,
     caller: Caller,
     fields: &str,
 ) -> Result<Value, Response> {
-    let request = Request::new(format!("{{ answer: me {{ {fields} }} }}"));
-    answer_as(shared, caller, request).await
+    let request = Request::new(format!("{{ answer: me {{ {fields} }} }}")).data(OfDone);
+    answer_of(shared.schema.execute(request_of(request, caller))).await
 }
 
 /// A command that was refused or has failed, as problem details.

@@ -1,5 +1,7 @@
 //! Tables that are behind what they have shown, and the server does not know it yet: as a crash of PostgreSQL leaves them.
 
+use std::time::Duration;
+
 use orion_store::testing::database;
 use serde_json::{Value, json};
 
@@ -91,6 +93,53 @@ async fn what_was_asked_for_is_shown_or_refused() {
     let shown = ada.ask("query ($id: ID!) { trend(id: $id) { topic } }", variables).await;
     assert_eq!(position(&shown.0["extensions"]["position"]), before);
     assert_eq!(shown.data()["trend"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_mutation_sent_again_does_not_say_that_the_tables_show_it() {
+    let database = database().await;
+    let server = Server::start(&database.url).await;
+    let records = Records::of(&database.url).await;
+    let ada = server.editor("ada").await;
+    let before = records.head().await;
+    let command = uuid::Uuid::from_u128(7);
+    let input = json!({ "topic": "again", "source": "rss", "score": 0.5, "commandId": command });
+    let detect =
+        "mutation ($input: DetectTrendInput!) { detectTrend(input: $input) { trend { topic } } }";
+    let answer = ada.ask(detect, json!({ "input": input })).await;
+    assert_eq!(answer.data()["detectTrend"]["trend"]["topic"], "again");
+
+    take_back(&records, "read_model", before, &["DELETE FROM orion.trends"]).await;
+    let answer = ada.ask(detect, json!({ "input": input })).await;
+    assert_eq!(answer.code(), Some("TIMEOUT"), "{:#}", answer.0);
+}
+
+#[tokio::test]
+async fn who_resumes_misses_nothing() {
+    let database = database().await;
+    let server = Server::start(&database.url).await;
+    let records = Records::of(&database.url).await;
+    let ada = server.editor("ada").await;
+    let before = records.head().await;
+    let trend_id = ada.detect_trend("taken back").await;
+    ada.draft_content(&trend_id, "taken back").await;
+    let head = records.head().await;
+    records.assert_projected().await;
+    let kept = "CREATE TABLE public.kept AS SELECT * FROM orion.trends; DELETE FROM orion.contents; DELETE FROM orion.trends";
+    for sql in kept.split("; ") {
+        take_back(&records, "read_model", before, &[sql]).await;
+    }
+    let asked = json!({ "after": before.to_string() });
+    let watch =
+        "subscription ($after: Position) { trendChanged(after: $after) { trend { topic } } }";
+    let mut trends = ada.subscribe(watch, asked).await;
+    let early = tokio::time::timeout(Duration::from_millis(300), trends.next()).await;
+    assert!(early.is_err(), "{:#}", early.unwrap().unwrap().0);
+    for sql in ["INSERT INTO orion.trends SELECT * FROM public.kept", "DROP TABLE public.kept"] {
+        take_back(&records, "read_model", head, &[sql]).await;
+    }
+    let told = trends.next().await.unwrap().data();
+    assert_eq!(told["trendChanged"]["trend"]["topic"], "taken back");
 }
 
 async fn refuses(client: &crate::client::Client, query: &str, variables: &Value) {

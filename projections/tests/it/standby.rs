@@ -87,6 +87,7 @@ async fn nobody_and_who_waits_in_vain_make_it_look_now_and_then() {
     let waits = tokio::spawn(async move { standby.reached(beyond, PATIENCE).await });
     let looks = pair.looks().await;
     println!("{looks} looks for one who waits in vain");
-    assert!((10..100).contains(&looks), "{looks} looks for one who waits in vain");
+    // At least twice as many as without anybody.
+    assert!((6..100).contains(&looks), "{looks} looks for one who waits in vain");
     waits.abort();
 }

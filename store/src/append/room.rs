@@ -28,7 +28,8 @@ impl Room {
 
     /// An append was refused. Said once, until there is room again.
     pub fn refused(&self, head: Position, error: &sqlx::Error) {
-        if self.0.swap(head.0, Ordering::Relaxed) == ENOUGH {
+        // At another head, too: another server has found room in between.
+        if self.0.swap(head.0, Ordering::Relaxed) != head.0 {
             error!(error = %error, "PostgreSQL's disk is full: commands are refused until there is room");
         }
     }

@@ -8,7 +8,10 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::fixtures::{World, eventually, in_time};
 
-const POOL: u32 = 4;
+const POOL: u32 = 6;
+
+/// How many have their turn at a time: two connections are left to those who ask the pool itself.
+const TURNS: u32 = 4;
 
 /// How long a connection is trusted that was given back.
 const TRUSTED_FOR: Duration = Duration::from_millis(100);
@@ -38,7 +41,7 @@ async fn half_of_the_pool_is_left_to_others() {
     let world = World::new().await;
     let kept = Kept::new(pool(&world).await, "test");
     let mut taken = Vec::new();
-    for _ in 0..POOL {
+    for _ in 0..TURNS {
         taken.push(in_time("a connection", kept.take()).await.unwrap());
     }
     // Whoever wants one more waits for the first that is given back.
@@ -61,7 +64,7 @@ async fn who_would_wait_too_long_is_refused_and_who_is_patient_waits() {
     let world = World::new().await;
     let kept = Kept::new(pool(&world).await, "test");
     let mut held = Vec::new();
-    for _ in 0..POOL {
+    for _ in 0..TURNS {
         held.push(kept.begin("BEGIN").await.unwrap());
     }
     let mut patient = Box::pin(async { kept.patient().begin("BEGIN READ ONLY").await });
@@ -92,7 +95,7 @@ async fn neither_a_crowd_nor_the_patient_keep_the_other_from_its_turn() {
     let kept = Kept::new(pool(&world).await, "test");
     for (one, many) in [(kept.patient(), kept.clone()), (kept.clone(), kept.patient())] {
         let mut held = Vec::new();
-        for _ in 0..POOL {
+        for _ in 0..TURNS {
             held.push(kept.take().await.unwrap());
         }
         let mut crowd: Vec<_> = (0..20).map(|_| Box::pin(many.take())).collect();
@@ -114,14 +117,14 @@ async fn a_transaction_takes_what_rests_outside_of_the_pool() {
     let world = World::new().await;
     let kept = Kept::new(pool(&world).await, "test");
     let mut taken = Vec::new();
-    for _ in 0..POOL {
+    for _ in 0..TURNS {
         taken.push(kept.take().await.unwrap());
     }
     for connection in taken {
         kept.give_back(connection);
     }
     let mut begun = Vec::new();
-    for _ in 0..POOL {
+    for _ in 0..TURNS {
         begun.push(in_time("a transaction", kept.begin("BEGIN")).await.unwrap());
     }
 }

@@ -322,7 +322,8 @@ async fn revoke_others(
     user_id: UserId,
     but: SessionId,
 ) -> Result<Option<Refusal>> {
-    let bus = &ctx.app().bus;
+    // Patient: a password may have been changed, or a session ended, by now.
+    let bus = ctx.app().bus.patient();
     let head = bus.log().head().await.map_err(internal)?;
     // No connection is held while it waits, nor while it ends them.
     ctx.snapshot().end().await;

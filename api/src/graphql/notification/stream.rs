@@ -6,13 +6,17 @@ use async_stream::try_stream;
 use orion_commands::Action;
 use orion_domain::notification::EVENT_TYPES;
 use orion_domain::values::UserId;
+use orion_projections::NOTIFICATIONS;
 use orion_store::{Kept, Position as LogPosition};
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow as _, Row as _};
+use tokio::time::sleep;
 
 use super::{COLUMNS, Notification, NotificationRow};
 use crate::graphql::context::ContextExt as _;
 use crate::graphql::error::internal;
 use crate::graphql::scalars::Position;
-use crate::graphql::subscription::Follower;
+use crate::graphql::subscription::{BEHIND_EVERY, Follower};
 
 /// What the caller is told from a position on, of the kinds that the caller wants to be pushed. Each
 /// event tells a user once, so that a position is enough to resume.
@@ -40,7 +44,13 @@ pub async fn received<'a>(
             follower.notified(LogPosition(*last)).await?;
             // What it is about can be read as well.
             follower.projected(LogPosition(*last)).await?;
-            let rows = pushed(reads.primary(), user_id, &positions).await.map_err(internal)?;
+            let rows = loop {
+                match pushed(reads.primary(), user_id, &positions).await.map_err(internal)? {
+                    Some(rows) => break rows,
+                    // A crash of PostgreSQL has taken back what had been reached.
+                    None => sleep(BEHIND_EVERY).await,
+                }
+            };
             for row in rows {
                 let position = LogPosition(row.position);
                 if let Some(notification) = Notification::of(row) {
@@ -52,18 +62,30 @@ pub async fn received<'a>(
     })
 }
 
+/// What a user is told at these positions, in order; `None` while the table is not as far as the last of them.
 async fn pushed(
     kept: &Kept,
     user_id: UserId,
     positions: &[i64],
-) -> Result<Vec<NotificationRow>, sqlx::Error> {
+) -> Result<Option<Vec<NotificationRow>>, sqlx::Error> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM projection.notifications
-         WHERE user_id = $1 AND position = ANY ($2) AND real_time ORDER BY position"
+        "SELECT reached, told.* FROM (SELECT max(position) AS reached FROM projection.checkpoints WHERE name = $3) c
+         LEFT JOIN (SELECT {COLUMNS} FROM projection.notifications
+                    WHERE user_id = $1 AND position = ANY ($2) AND real_time) told ON true
+         ORDER BY told.position"
     );
     let mut connection = kept.take().await?;
-    let rows =
-        sqlx::query_as(&sql).bind(user_id.0).bind(positions).fetch_all(&mut *connection).await?;
+    let rows = sqlx::query(&sql)
+        .bind(user_id.0)
+        .bind(positions)
+        .bind(NOTIFICATIONS)
+        .fetch_all(&mut *connection)
+        .await?;
     kept.give_back(connection);
-    Ok(rows)
+    let reached: Option<i64> = rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get("reached")?;
+    if reached < positions.last().copied() {
+        return Ok(None);
+    }
+    let is_told = |row: &&PgRow| row.try_get::<Option<i64>, _>("position").ok().flatten().is_some();
+    rows.iter().filter(is_told).map(NotificationRow::from_row).collect::<Result<_, _>>().map(Some)
 }

@@ -4,6 +4,7 @@ mod follow;
 mod shared;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_graphql::futures_util::Stream;
 use async_graphql::{Context, ID, Result, SimpleObject};
@@ -13,13 +14,14 @@ use orion_commands::Action;
 use orion_domain::{ContentEvent, Event as DomainEvent, PublishEvent};
 use orion_projections::tables::{ContentRow, PipelineRunRow, PublishRecordRow, TrendRow};
 use orion_store::RecordedEvent;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 pub use self::follow::{Follower, Run};
 pub use self::shared::SharedWork;
 use super::content::Content;
 use super::context::ContextExt as _;
-use super::error::internal;
+use super::error::{internal, is_behind};
 use super::event::{Event, EventFilter};
 use super::notification::{self, Notification};
 use super::pipeline_run::PipelineRun;
@@ -27,6 +29,9 @@ use super::publish_record::PublishRecord;
 use super::reader::{Entity, Found};
 use super::scalars::{Position, uuid};
 use super::trend::Trend;
+
+/// How often tables that a crash of PostgreSQL has taken back are looked at, until they show an event again.
+pub(super) const BEHIND_EVERY: Duration = Duration::from_millis(100);
 
 const CONTENT: &str = "content";
 const PUBLISH: &str = "publish";
@@ -278,7 +283,12 @@ async fn changes<'a, T: Entity>(
                     continue;
                 }
                 let app = follower.projected(event.position).await?;
-                let rows = work.rows::<T>(app, &caller, &event, ids).await.map_err(internal)?;
+                let rows = loop {
+                    match work.rows::<T>(app, &caller, &event, ids.clone()).await {
+                        Err(error) if is_behind(&error) => sleep(BEHIND_EVERY).await,
+                        rows => break rows.map_err(internal)?,
+                    }
+                };
                 // Nothing: the caller may not see it.
                 if let Some((first, others)) = rows.split_first() {
                     follower.show(event.position);

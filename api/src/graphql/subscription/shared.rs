@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::graphql::context::{App, Caller};
 use crate::graphql::loader;
 use crate::graphql::reader::{Entity, Found, Reader, RowKey};
+use crate::reads::Extent;
 
 /// How many decoded events are kept, and of how many events the rows: those that subscriptions which
 /// keep up are at. A row may hold a long script, so there are few; who is further behind works alone.
@@ -63,8 +64,9 @@ impl SharedWork {
         Ok(decoded)
     }
 
-    /// The rows of these ids that the caller may see, not older than the event. The ids are all that
-    /// the event changes in the table; callers who reach equally far see the same.
+    /// The rows of these ids that the caller may see, not older than the event: where the tables are, for a crash of
+    /// PostgreSQL has taken them back, it fails. The ids are all that the event changes in the table; callers who
+    /// reach equally far see the same.
     ///
     /// # Panics
     /// Never: rows are kept by their table, and so have its type.
@@ -81,7 +83,7 @@ impl SharedWork {
             table: T::NAME,
             reach: reach(&caller.actor, T::AREA),
         };
-        let look = || read::<T>(app, caller, ids).boxed().shared();
+        let look = || read::<T>(app, caller, event.position, ids).boxed().shared();
         let look = lock(&self.rows).get_or_insert(key, look).clone();
         let rows = match look.await {
             Ok(rows) => rows,
@@ -98,9 +100,11 @@ impl SharedWork {
 fn read<T: Entity>(
     app: &App,
     caller: &Caller,
+    position: Position,
     ids: Vec<Uuid>,
 ) -> impl Future<Output = Rows> + Send + 'static {
     let loader: DataLoader<Reader> = loader(app, caller);
+    loader.loader().snapshot.promise(Extent { tables: position, ..Extent::default() });
     async move {
         let keys: Vec<_> = ids.into_iter().map(|id| RowKey::<T>(id, PhantomData)).collect();
         let mut rows = loader.load_many(keys.clone()).await?;

@@ -146,10 +146,11 @@ impl Deliveries {
                 bus.log().outdated().met(event_type, version);
                 can_go_on = false;
             }
-            {
-                let error: &dyn std::error::Error = &error;
-                warn!(error, position = delivery.position.0, "delivery failed, trying again");
-            }
+            let position = delivery.position.0;
+            warn!(
+                error = &error as &dyn std::error::Error,
+                position, "delivery failed, trying again"
+            );
             // Not at once, and if that fails as well, as soon as the database is back.
             let pool = bus.log().pool();
             let _ = queue::postpone(pool, &delivery, delivery.attempts, AGAIN).await;
