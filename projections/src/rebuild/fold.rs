@@ -128,7 +128,8 @@ impl Worker {
     }
 
     async fn fold_ranges(&self, ranges: &Mutex<Vec<StreamRange>>) -> Result<(), RebuildError> {
-        let mut connection = self.pool.acquire().await.map_err(RebuildError::Connect)?;
+        let connection = StreamReader::connect(&self.pool).await;
+        let mut connection = connection.map_err(RebuildError::Connect)?;
         loop {
             let next = ranges.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let Some(range) = next else { return Ok(()) };

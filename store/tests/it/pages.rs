@@ -44,6 +44,7 @@ async fn large_events_are_read_a_few_at_a_time_and_each_once() {
     let read: Vec<i64> = pages.iter().flatten().map(|event| event.position.0).collect();
     assert_eq!(read, (11..=head.0).collect::<Vec<_>>());
 
+    let mut connection = StreamReader::connect(&world.owner).await.unwrap();
     let mut pages = Vec::new();
     for range in ranges(&world.owner, head, 1).await.unwrap() {
         let mut reader = StreamReader::new(range);
