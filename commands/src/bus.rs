@@ -29,6 +29,8 @@ pub struct Done {
     pub position: Option<Position>,
     /// The ids that it made: those of the first answer when it was sent again.
     pub ids: Value,
+    /// It was sent again, and nothing was done now.
+    pub is_repeated: bool,
 }
 
 impl Bus {
@@ -102,7 +104,7 @@ impl Bus {
                 // Also of a command that changes nothing: its repeat must change nothing either.
                 commit.receipt(key.clone(), input_hash.clone(), ids.to_string());
             } else if changes_nothing {
-                return Ok(Done { position: None, ids });
+                return Ok(Done { position: None, ids, is_repeated: false });
             }
             let claims = commit.taken_claims();
             match self.log().append(commit).await {
@@ -114,7 +116,7 @@ impl Bus {
                         return Err(refusal.into());
                     }
                     let position = (!changes_nothing).then_some(appended.last);
-                    return Ok(Done { position, ids });
+                    return Ok(Done { position, ids, is_repeated: false });
                 }
                 Err(AppendError::Conflict) => {
                     debug!(attempt, "a stream has changed, deciding anew");
@@ -164,5 +166,5 @@ fn answer_again(known: &Receipt, input_hash: &[u8]) -> Result<Done, CommandError
     }
     let ids = serde_json::from_str(&known.ids).unwrap_or_default();
     let position = Some(known.position).filter(|position| *position > Position::START);
-    Ok(Done { position, ids })
+    Ok(Done { position, ids, is_repeated: true })
 }

@@ -10,10 +10,11 @@ use async_graphql::parser::types::OperationType;
 use async_graphql::{Context, Error, ID, Result, ScalarType as _};
 use chrono::{DateTime, Utc};
 use orion_commands::{Action, Actor, Bus, Client, Envelope, Passwords, Refusal, UseCase, policy};
-use orion_projections::Progress;
-use orion_store::Position as LogPosition;
+use orion_projections::{Progress, READ_MODEL, checkpoint};
 use orion_store::seal::LogPublicKey;
+use orion_store::{Kept, Position as LogPosition};
 use serde_json::Value;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::error::{UserError, bad_input, coded, failure, internal, not_reached};
@@ -33,6 +34,9 @@ use crate::telemetry::traces::traceparent;
 
 /// How long an answer waits for the read model before it says `projected: false`.
 const PROJECTED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often tables that a crash of PostgreSQL has taken back are looked at, until they show an event again.
+pub const BEHIND_EVERY: Duration = Duration::from_millis(100);
 
 /// The field that is read from a projection of its own.
 const NOTIFICATIONS: &str = "notifications";
@@ -77,11 +81,30 @@ impl App {
             && self.reads.show(Extent { tables: position, ..Extent::default() }).await
     }
 
+    /// The same of what was done before: a crash of PostgreSQL may have taken back what the tables have shown, which the
+    /// server does not know at once, so they are asked.
+    async fn shows_again(&self, position: LogPosition) -> bool {
+        let asked = async {
+            while !tables_are_at(&self.reads.primary().patient(), position).await.unwrap_or(false) {
+                sleep(BEHIND_EVERY).await;
+            }
+        };
+        self.shows(position).await && timeout(PROJECTED_WITHIN, asked).await.is_ok()
+    }
+
     /// The same for notifications.
     pub async fn notifies(&self, position: LogPosition) -> bool {
         self.notified.reached(position, PROJECTED_WITHIN).await
             && self.reads.show(Extent { notifications: position, ..Extent::default() }).await
     }
+}
+
+async fn tables_are_at(kept: &Kept, position: LogPosition) -> Result<bool, sqlx::Error> {
+    let mut connection = kept.take().await?;
+    let tables = checkpoint(&mut *connection, READ_MODEL).await;
+    let tables = tables.map_err(|error| sqlx::Error::Decode(error.into()))?;
+    kept.give_back(connection);
+    Ok(tables.position >= position)
 }
 
 /// What is known of one request.
@@ -310,6 +333,7 @@ impl ContextExt for Context<'_> {
             Err(error) => return failure(error).map(Outcome::refused),
         };
         let projected = match done.position {
+            Some(position) if done.is_repeated => self.app().shows_again(position).await,
             Some(position) => self.app().shows(position).await,
             None => true,
         };

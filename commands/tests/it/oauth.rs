@@ -46,7 +46,7 @@ fn parts(actor: Actor) -> (UserId, SessionId) {
 }
 
 fn refused(result: Result<Actor, CommandError>) -> (&'static str, Option<&'static str>) {
-    code(result.map(|_| Done { position: None, ids: serde_json::Value::Null }))
+    code(result.map(|_| Done { position: None, ids: serde_json::Value::Null, is_repeated: false }))
 }
 
 #[tokio::test]

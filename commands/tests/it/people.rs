@@ -48,7 +48,7 @@ pub async fn refresh(bus: &Bus, token: &str) -> Result<String, CommandError> {
 
 pub async fn refresh_code(world: &World, token: &str) -> (&'static str, Option<&'static str>) {
     let done = refresh(&world.bus, token).await;
-    code(done.map(|_| Done { position: None, ids: serde_json::Value::Null }))
+    code(done.map(|_| Done { position: None, ids: serde_json::Value::Null, is_repeated: false }))
 }
 
 pub fn log_out(session_id: SessionId) -> Single<Session> {

@@ -13,10 +13,10 @@ use sqlx::{FromRow as _, Row as _};
 use tokio::time::sleep;
 
 use super::{COLUMNS, Notification, NotificationRow};
-use crate::graphql::context::ContextExt as _;
+use crate::graphql::context::{BEHIND_EVERY, ContextExt as _};
 use crate::graphql::error::internal;
 use crate::graphql::scalars::Position;
-use crate::graphql::subscription::{BEHIND_EVERY, Follower};
+use crate::graphql::subscription::Follower;
 
 /// What the caller is told from a position on, of the kinds that the caller wants to be pushed. Each
 /// event tells a user once, so that a position is enough to resume.

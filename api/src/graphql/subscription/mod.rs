@@ -4,7 +4,6 @@ mod follow;
 mod shared;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_graphql::futures_util::Stream;
 use async_graphql::{Context, ID, Result, SimpleObject};
@@ -20,7 +19,7 @@ use uuid::Uuid;
 pub use self::follow::{Follower, Run};
 pub use self::shared::SharedWork;
 use super::content::Content;
-use super::context::ContextExt as _;
+use super::context::{BEHIND_EVERY, ContextExt as _};
 use super::error::{internal, is_behind};
 use super::event::{Event, EventFilter};
 use super::notification::{self, Notification};
@@ -29,9 +28,6 @@ use super::publish_record::PublishRecord;
 use super::reader::{Entity, Found};
 use super::scalars::{Position, uuid};
 use super::trend::Trend;
-
-/// How often tables that a crash of PostgreSQL has taken back are looked at, until they show an event again.
-pub(super) const BEHIND_EVERY: Duration = Duration::from_millis(100);
 
 const CONTENT: &str = "content";
 const PUBLISH: &str = "publish";
