@@ -4,7 +4,7 @@ use std::error::Error;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::ValueEnum;
-use orion_store::{Position, RecordedEvent, Selection, Tail};
+use orion_store::{Kept, Position, RecordedEvent, Selection, Tail};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -104,7 +104,7 @@ async fn follow(
 ) -> Result<(), Box<dyn Error>> {
     let stop = CancellationToken::new();
     let _stop_at_the_end = stop.clone().drop_guard();
-    let tail = Tail::start(pool.clone(), stop).await?;
+    let tail = Tail::start(Kept::new(pool.clone(), "log").patient(), stop).await?;
     while left > 0 {
         let events = tail.next(after, FOLLOW_MAX).await?;
         let Some(last) = events.last() else { break };

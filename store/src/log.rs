@@ -59,10 +59,10 @@ impl Log {
         if again > 0 {
             warn!(keys = again, "keys of erased subjects had come back and were destroyed again");
         }
-        let tail = Tail::start(pool.clone(), stop.clone()).await?;
+        let kept = Kept::new(pool.clone(), "log");
+        let tail = Tail::start(kept.patient(), stop.clone()).await?;
         tokio::spawn(stop.run_until_cancelled_owned(forget_erased(tail.clone(), vault.clone())));
-        let appender = Appender::start(pool.clone(), keys.claims_fingerprint(), tail.clone());
-        let kept = Kept::new(pool, "log");
+        let appender = Appender::start(pool, keys.claims_fingerprint(), tail.clone());
         Ok(Self { kept, keys, vault, appender, tail })
     }
 

@@ -100,15 +100,18 @@ impl StreamReader {
         connection: &mut PgConnection,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
         let (noun, id, sequence) = self.read.clone();
-        // The rest of the stream, then those after it. As one comparison of rows it would be looked at for each event,
-        // column by column, which took longer than all else of reading it.
+        // The rest of the stream, then those after it. Not as one comparison of rows: PostgreSQL does not end a scan at
+        // the second column of one, and went on from each range through all that the noun has. Each part has an order and
+        // a limit of its own, or all of the range would be read for each page.
         let sql = format!(
             "SELECT * FROM (
-                 SELECT {FOLDED_COLUMNS} FROM events
-                 WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence > $3 AND position <= $5
+                 (SELECT {FOLDED_COLUMNS} FROM events
+                  WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence > $3 AND position <= $5
+                  ORDER BY aggregate_id, sequence LIMIT $6)
                  UNION ALL
-                 SELECT {FOLDED_COLUMNS} FROM events
-                 WHERE aggregate_type = $1 AND aggregate_id > $2 AND aggregate_id <= $4 AND position <= $5
+                 (SELECT {FOLDED_COLUMNS} FROM events
+                  WHERE aggregate_type = $1 AND aggregate_id > $2 AND aggregate_id <= $4 AND position <= $5
+                  ORDER BY aggregate_id, sequence LIMIT $6)
              ) streams ORDER BY aggregate_id, sequence LIMIT $6"
         );
         let rows = sqlx::query_as(&sql)

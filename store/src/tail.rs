@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use metrics::counter;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgListener, PgPoolOptions};
-use sqlx::{PgConnection, PgPool, Postgres};
+use sqlx::{PgConnection, Postgres};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::clock;
 use crate::connect::ACQUIRE_FOR;
 use crate::error::StoreError;
+use crate::kept::Kept;
 use crate::log::{head, read};
 use crate::outdated::Outdated;
 use crate::record::{Position, RecordedEvent};
@@ -52,7 +53,8 @@ const READ_MAX: i64 = 250;
 /// Follows the log. Cheap to clone; all clones share one reader.
 #[derive(Clone, Debug)]
 pub struct Tail {
-    pool: PgPool,
+    /// Those who are further behind than what is in memory may be many.
+    kept: Kept,
     head: watch::Receiver<Position>,
     recent: Arc<RwLock<Recent>>,
     /// Without the reader that owns it there is no tail any more.
@@ -126,10 +128,10 @@ impl Growing {
 
 impl Tail {
     /// Starts to follow the log from its present head until `stop`.
-    pub async fn start(pool: PgPool, stop: CancellationToken) -> Result<Self, StoreError> {
-        let start = head(&pool).await?;
+    pub async fn start(kept: Kept, stop: CancellationToken) -> Result<Self, StoreError> {
+        let start = head(kept.pool()).await?;
         let doing = "comparing the clocks";
-        let mut connection = pool.acquire().await.map_err(StoreError::database(doing))?;
+        let mut connection = kept.pool().acquire().await.map_err(StoreError::database(doing))?;
         clock::compare(&mut connection).await.map_err(StoreError::database(doing))?;
         drop(connection);
         let (sender, head) = watch::channel(start);
@@ -137,7 +139,7 @@ impl Tail {
         let as_of = RwLock::new(Instant::now());
         let growing = Arc::new(Growing { head: sender, recent: recent.clone(), as_of });
         let tail = Self {
-            pool,
+            kept,
             head,
             recent,
             growing: Arc::downgrade(&growing),
@@ -206,7 +208,10 @@ impl Tail {
         }
         reads("database").increment(1);
         let limit = i64::try_from(limit).unwrap_or(READ_MAX).min(READ_MAX);
-        let events = read(&self.pool, after, limit).await?;
+        let taken = self.kept.take().await;
+        let mut connection = taken.map_err(StoreError::database("reading the log"))?;
+        let events = read(&mut *connection, after, limit).await?;
+        self.kept.give_back(connection);
         Ok(events.into_iter().map(Arc::new).collect())
     }
 
@@ -248,7 +253,7 @@ impl Tail {
     /// Reads what is new, as often as there is something; ends only with an error.
     async fn read_on(&self, growing: &Growing) -> StoreError {
         // Its own, beside the pool's: the pool tests each connection that it gets back.
-        let mut connection = match self.pool.acquire().await {
+        let mut connection = match self.kept.pool().acquire().await {
             Ok(connection) => PoolConnection::<Postgres>::detach(connection),
             Err(error) => return StoreError::database("connecting to read the log")(error),
         };
@@ -311,7 +316,7 @@ impl Tail {
     async fn forward(&self) -> Result<(), sqlx::Error> {
         // A pool of its own: it would keep a connection of the other for good.
         let own = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_FOR);
-        let own = own.connect_lazy_with((*self.pool.connect_options()).clone());
+        let own = own.connect_lazy_with((*self.kept.pool().connect_options()).clone());
         let mut listener = PgListener::connect_with(&own).await?;
         listener.listen(CHANNEL).await?;
         while let Some(notification) = listener.try_recv().await? {

@@ -222,6 +222,13 @@ pub trait ContextExt {
         envelope: &Envelope,
         use_case: &U,
     ) -> impl Future<Output = Result<Outcome>> + Send;
+    /// The same by a bus of one's own: by a patient one what ends something that was begun.
+    fn run_by<U: UseCase>(
+        &self,
+        bus: &Bus,
+        envelope: &Envelope,
+        use_case: &U,
+    ) -> impl Future<Output = Result<Outcome>> + Send;
     /// The plain envelope of this request.
     fn envelope(&self) -> Envelope;
 }
@@ -266,7 +273,10 @@ impl ContextExt for Context<'_> {
         let head = if read_position(app) >= highest {
             highest
         } else {
-            app.bus.log().head().await.map_err(internal)?
+            let is_mutation = self.query_env.operation.node.ty == OperationType::Mutation;
+            // Something may have been done before it.
+            let bus = if is_mutation { app.bus.patient() } else { app.bus.clone() };
+            bus.log().head().await.map_err(internal)?
         };
         // What is asked for of what is there.
         let asked = |tables, notifications| Extent {
@@ -326,9 +336,18 @@ impl ContextExt for Context<'_> {
     }
 
     async fn run<U: UseCase>(&self, envelope: &Envelope, use_case: &U) -> Result<Outcome> {
+        self.run_by(&self.app().bus, envelope, use_case).await
+    }
+
+    async fn run_by<U: UseCase>(
+        &self,
+        bus: &Bus,
+        envelope: &Envelope,
+        use_case: &U,
+    ) -> Result<Outcome> {
         // What is read afterwards has to show what was done.
         self.snapshot().end().await;
-        let done = match self.app().bus.run(envelope, use_case).await {
+        let done = match bus.run(envelope, use_case).await {
             Ok(done) => done,
             Err(error) => return failure(error).map(Outcome::refused),
         };

@@ -142,7 +142,7 @@ async fn commands_beyond_the_pool_are_refused_fast_and_nothing_is_done() {
         refused(&answer, asked);
         later.push(edit);
     }
-    // While others stand in line: a balancer must not take the server away.
+    // A balancer must not take the server away while all turns are taken.
     assert_eq!(server.status_of("/health/ready").await, 200);
     held.rollback().await.unwrap();
     counts(&server.metrics().await, "log");

@@ -45,24 +45,26 @@ async fn large_events_are_read_a_few_at_a_time_and_each_once() {
     assert_eq!(read, (11..=head.0).collect::<Vec<_>>());
 
     let mut connection = StreamReader::connect(&world.owner).await.unwrap();
-    let mut pages = Vec::new();
-    for range in ranges(&world.owner, head, 1).await.unwrap() {
-        let mut reader = StreamReader::new(range);
-        loop {
-            let page = reader.next(&mut connection).await.unwrap();
-            if page.is_empty() {
-                break;
+    for count in [1, 64] {
+        let mut pages = Vec::new();
+        for range in ranges(&world.owner, head, count).await.unwrap() {
+            let mut reader = StreamReader::new(range);
+            loop {
+                let page = reader.next(&mut connection).await.unwrap();
+                if page.is_empty() {
+                    break;
+                }
+                pages.push(page);
             }
-            pages.push(page);
         }
+        assert_bounded(&pages);
+        let mut read: Vec<_> =
+            pages.iter().flatten().map(|event| (event.aggregate_id, event.sequence)).collect();
+        assert!(read.chunk_by(|a, b| a.0 == b.0).all(<[_]>::is_sorted));
+        read.sort_unstable();
+        read.dedup();
+        assert_eq!(i64::try_from(read.len()).unwrap(), head.0);
     }
-    assert_bounded(&pages);
-    let mut read: Vec<_> =
-        pages.iter().flatten().map(|event| (event.aggregate_id, event.sequence)).collect();
-    assert!(read.chunk_by(|a, b| a.0 == b.0).all(<[_]>::is_sorted));
-    read.sort_unstable();
-    read.dedup();
-    assert_eq!(i64::try_from(read.len()).unwrap(), head.0);
 }
 
 fn assert_bounded(pages: &[Vec<RecordedEvent>]) {

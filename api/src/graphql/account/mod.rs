@@ -106,13 +106,17 @@ impl AccountMutation {
         // The token says whose session it is, and no more is needed to end it.
         let actor = Actor::User { id: user_id, role: DomainRole::Viewer, session_id };
         let envelope = Envelope { actor, ..ctx.envelope() };
-        if everywhere.unwrap_or_default()
+        let (mut bus, everywhere) = (ctx.app().bus.clone(), everywhere.unwrap_or_default());
+        if everywhere {
+            bus = bus.patient();
+        }
+        if everywhere
             && let Some(refusal) = revoke_others(ctx, &envelope, user_id, session_id).await?
         {
             return Ok(LogoutPayload::refused(refusal));
         }
-        let mut outcome =
-            ctx.run(&envelope, &revocation(session_id.0, RevocationReason::Logout)).await?;
+        let revocation = revocation(session_id.0, RevocationReason::Logout);
+        let mut outcome = ctx.run_by(&bus, &envelope, &revocation).await?;
         // Another logout may have been faster.
         outcome.errors.retain(|error| !is_over(&error.code));
         Ok(LogoutPayload { outcome })

@@ -32,6 +32,7 @@ pub use self::assess::{Assessed, COST_MAX};
 pub use self::lines::{Lines, Preparation};
 use super::context::{App, Caller};
 use super::error::{coded, internal};
+use super::snapshot::OfDone;
 use super::subscription::Run;
 use crate::limits::{Account, Exceeded, Limit, network};
 
@@ -337,6 +338,9 @@ fn at_no_place(error: Error) -> ServerError {
 }
 
 fn charge(ctx: &ExtensionContext<'_>, limit: Limit, weight: u32, at: Pos) -> ServerResult<()> {
+    if ctx.data_opt::<OfDone>().is_some() {
+        return Ok(());
+    }
     let (app, caller): (&App, &Caller) = (ctx.data_unchecked(), ctx.data_unchecked());
     let checked = app.limits.check_n(limit, caller.account(), weight);
     checked.map_err(|exceeded| Error::from(exceeded).into_server_error(at))

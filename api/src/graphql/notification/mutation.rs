@@ -12,6 +12,7 @@ use crate::graphql::content::acting_user;
 use crate::graphql::context::{CommandArgs, ContextExt as _, Outcome};
 use crate::graphql::error::internal;
 use crate::graphql::scalars::{Position, uuid};
+use crate::reads::Extent;
 
 /// Which of the caller's notifications were read; at least one of `upTo` and `ids`.
 #[derive(InputObject)]
@@ -76,6 +77,10 @@ impl NotificationMutation {
         let mut outcome = ctx.command(Action::ManageOwnAccount, args, build).await?;
         if let Some(Position(position)) = outcome.position {
             outcome.projected &= ctx.app().notifies(position).await;
+            if outcome.projected {
+                let notifications = position;
+                ctx.snapshot().promise(Extent { notifications, ..Extent::default() });
+            }
         }
         Ok(MarkNotificationsReadPayload { outcome })
     }

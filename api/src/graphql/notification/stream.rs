@@ -6,7 +6,7 @@ use async_stream::try_stream;
 use orion_commands::Action;
 use orion_domain::notification::EVENT_TYPES;
 use orion_domain::values::UserId;
-use orion_projections::NOTIFICATIONS;
+use orion_projections::{NOTIFICATIONS, READ_MODEL};
 use orion_store::{Kept, Position as LogPosition};
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow as _, Row as _};
@@ -62,14 +62,15 @@ pub async fn received<'a>(
     })
 }
 
-/// What a user is told at these positions, in order; `None` while the table is not as far as the last of them.
+/// What a user is told at these positions, in order; `None` while the tables are not as far as the last of them.
 async fn pushed(
     kept: &Kept,
     user_id: UserId,
     positions: &[i64],
 ) -> Result<Option<Vec<NotificationRow>>, sqlx::Error> {
     let sql = format!(
-        "SELECT reached, told.* FROM (SELECT max(position) AS reached FROM projection.checkpoints WHERE name = $3) c
+        "SELECT reached, told.* FROM (SELECT CASE count(*) WHEN 2 THEN min(position) END AS reached
+                                     FROM projection.checkpoints WHERE name IN ($3, $4)) c
          LEFT JOIN (SELECT {COLUMNS} FROM projection.notifications
                     WHERE user_id = $1 AND position = ANY ($2) AND real_time) told ON true
          ORDER BY told.position"
@@ -79,6 +80,8 @@ async fn pushed(
         .bind(user_id.0)
         .bind(positions)
         .bind(NOTIFICATIONS)
+        // What it is about is read as well.
+        .bind(READ_MODEL)
         .fetch_all(&mut *connection)
         .await?;
     kept.give_back(connection);

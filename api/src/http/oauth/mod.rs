@@ -24,7 +24,7 @@ use orion_store::Position;
 use reqwest::Url;
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tracing::warn;
 
 use self::cookie::{Cookies, Dance};
@@ -244,7 +244,7 @@ async fn sign_in(
         "expiresAt": issued.expires_at,
         "refreshToken": sign_in.session.refresh_token.expose_secret(),
         "position": done.position.map(|position| position.to_string()),
-        "user": me_as(shared, Caller { actor, ..caller }, "id email name role emailVerified").await?,
+        "user": me_as(shared, Caller { actor, ..caller }, "id email name role emailVerified").await,
     });
     Ok(Json(answer).into_response())
 }
@@ -264,7 +264,7 @@ async fn link_to(
     let link = OAuthLink::new(identity, id, session_id);
     let done = app.bus.run(&envelope(&caller), &link).await.map_err(command_failed)?;
     projected(shared, done.position).await;
-    let user: Value = me_as(shared, caller, "id oauthAccounts { nodes { id provider } }").await?;
+    let user = me_as(shared, caller, "id oauthAccounts { nodes { id provider } }").await;
     let answer = json!({
         "oauthAccountId": link.account_id().0,
         "position": done.position.map(|position| position.to_string()),
