@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use crate::error::CommandError;
 
-/// How many commands on one aggregate may wait or be decided: half of the mutations that may be under way by
-/// default, so that those on others have room. At 5 ms each the last one waits for 0.3 s.
-const COMMANDS_MAX: usize = 64;
+/// How many commands on one aggregate may wait or be decided: at 5 ms each the last one waits for as long as
+/// one may wait for a connection.
+const COMMANDS_MAX: usize = 128;
 
 /// Gives out turns. Cheap to clone.
 #[derive(Clone, Debug, Default)]
